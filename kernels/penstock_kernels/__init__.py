@@ -1,0 +1,1 @@
+"""Device code of Penstock: Triton kernels, each with a plain torch reference."""

@@ -1,0 +1,1 @@
+"""Load for any OpenAI-compatible endpoint, measured from the stream itself."""

@@ -1,0 +1,216 @@
+"""Messages of the control plane: our types to protobuf and back."""
+
+from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerState
+from penstock.wire.codec import common
+from penstock.wire.messages import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    JoinRequest,
+    JoinResponse,
+    MembershipView,
+    RegisterRequest,
+    RegisterResponse,
+    RouteAnswer,
+    RouteCalls,
+    RouteEvents,
+)
+from penstock.wire.v1 import scheduler_pb2 as pb
+
+
+def state_to_wire(state: WorkerState) -> pb.WorkerReport:
+    return pb.WorkerReport(
+        worker=common.worker_to_wire(state.ref),
+        role=state.role,
+        group=state.group,
+        model=state.model,
+        revision=state.revision,
+        metrics_address=state.metrics_address,
+        block_size_tokens=state.block_size,
+        num_blocks=state.num_blocks,
+        num_free_blocks=state.num_free_blocks,
+        num_waiting=state.num_waiting,
+        num_running=state.num_running,
+        max_num_sequences=state.max_num_sequences,
+        num_prefill_tokens=state.num_prefill_tokens,
+        num_context_tokens=state.num_context_tokens,
+        prefill_base_s=state.prefill_base_s,
+        prefill_s_per_token=state.prefill_s_per_token,
+        token_interval_s=state.token_interval_s,
+        is_draining=state.is_draining,
+        transports=[pb.PeerTransport(worker_id=peer, transport=name) for peer, name in state.transports],
+        version=state.version,
+    )
+
+
+def state_from_wire(message: pb.WorkerReport) -> WorkerState:
+    """The sender's heartbeat time means nothing here: `heartbeat_s` is left for the receiver to set."""
+    return WorkerState(
+        ref=common.worker_from_wire(message.worker),
+        role=Role(message.role),
+        group=message.group,
+        model=message.model,
+        revision=message.revision,
+        metrics_address=message.metrics_address,
+        block_size=message.block_size_tokens,
+        num_blocks=message.num_blocks,
+        num_free_blocks=message.num_free_blocks,
+        num_waiting=message.num_waiting,
+        num_running=message.num_running,
+        max_num_sequences=message.max_num_sequences,
+        num_prefill_tokens=message.num_prefill_tokens,
+        num_context_tokens=message.num_context_tokens,
+        prefill_base_s=message.prefill_base_s,
+        prefill_s_per_token=message.prefill_s_per_token,
+        token_interval_s=message.token_interval_s,
+        is_draining=message.is_draining,
+        transports=tuple((entry.worker_id, entry.transport) for entry in message.transports),
+        version=message.version,
+    )
+
+
+def register_to_wire(request: RegisterRequest) -> pb.RegisterRequest:
+    return pb.RegisterRequest(report=state_to_wire(request.state))
+
+
+def register_from_wire(message: pb.RegisterRequest) -> RegisterRequest:
+    return RegisterRequest(state_from_wire(message.report))
+
+
+def registered_to_wire(response: RegisterResponse) -> pb.RegisterResponse:
+    return pb.RegisterResponse(
+        router_address=response.router_address, heartbeat_interval_s=response.heartbeat_interval_s
+    )
+
+
+def registered_from_wire(message: pb.RegisterResponse) -> RegisterResponse:
+    return RegisterResponse(message.router_address, message.heartbeat_interval_s)
+
+
+def join_to_wire(request: JoinRequest) -> pb.JoinRequest:
+    return pb.JoinRequest(gateway_id=request.gateway_id)
+
+
+def join_from_wire(message: pb.JoinRequest) -> JoinRequest:
+    return JoinRequest(message.gateway_id)
+
+
+def joined_to_wire(response: JoinResponse) -> pb.JoinResponse:
+    return pb.JoinResponse(
+        groups=[pb.Group(name=name, router_address=address) for name, address in response.router_addresses]
+    )
+
+
+def joined_from_wire(message: pb.JoinResponse) -> JoinResponse:
+    return JoinResponse(tuple((group.name, group.router_address) for group in message.groups))
+
+
+def heartbeat_to_wire(request: HeartbeatRequest) -> pb.HeartbeatRequest:
+    return pb.HeartbeatRequest(
+        report=state_to_wire(request.state),
+        stored_hashes=common.hashes_to_wire(request.stored_hashes),
+        evicted_hashes=common.hashes_to_wire(request.evicted_hashes),
+        is_full=request.is_full,
+    )
+
+
+def heartbeat_from_wire(message: pb.HeartbeatRequest) -> HeartbeatRequest:
+    return HeartbeatRequest(
+        state=state_from_wire(message.report),
+        stored_hashes=common.hashes_from_wire(message.stored_hashes),
+        evicted_hashes=common.hashes_from_wire(message.evicted_hashes),
+        is_full=message.is_full,
+    )
+
+
+def heard_to_wire(response: HeartbeatResponse) -> pb.HeartbeatResponse:
+    return pb.HeartbeatResponse(is_known=response.is_known)
+
+
+def heard_from_wire(message: pb.HeartbeatResponse) -> HeartbeatResponse:
+    return HeartbeatResponse(message.is_known)
+
+
+def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
+    return pb.RouteCalls(
+        hello=common.hello_to_wire(calls.hello),
+        queries=[
+            pb.RouteQuery(
+                request_id=query.request_id,
+                num_tokens=query.num_tokens,
+                max_tokens=query.max_tokens,
+                block_hashes=common.hashes_to_wire(query.block_hashes),
+                excluded_worker_ids=sorted(query.excluded_worker_ids),
+            )
+            for query in calls.queries
+        ],
+    )
+
+
+def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
+    return RouteCalls(
+        hello=common.hello_from_wire(message.hello) if message.HasField("hello") else None,
+        queries=tuple(
+            RouteQuery(
+                request_id=query.request_id,
+                num_tokens=query.num_tokens,
+                max_tokens=query.max_tokens,
+                block_hashes=common.hashes_from_wire(query.block_hashes),
+                excluded_worker_ids=frozenset(query.excluded_worker_ids),
+            )
+            for query in message.queries
+        ),
+    )
+
+
+def route_events_to_wire(events: RouteEvents) -> pb.RouteEvents:
+    view = events.membership
+    return pb.RouteEvents(
+        answers=[_answer_to_wire(answer) for answer in events.answers],
+        membership=pb.MembershipView(group=view.group, workers=[state_to_wire(state) for state in view.workers])
+        if view
+        else None,
+    )
+
+
+def route_events_from_wire(message: pb.RouteEvents) -> RouteEvents:
+    view = message.membership if message.HasField("membership") else None
+    return RouteEvents(
+        answers=tuple(_answer_from_wire(answer) for answer in message.answers),
+        membership=MembershipView(view.group, tuple(state_from_wire(report) for report in view.workers))
+        if view
+        else None,
+    )
+
+
+def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:
+    message = pb.RouteAnswer(request_id=answer.request_id)
+    if answer.error:
+        message.failure.CopyFrom(common.failure_to_wire(answer.error))
+    if answer.decision:
+        message.prefill.extend(_candidate_to_wire(candidate) for candidate in answer.decision.prefill)
+        message.decode.extend(_candidate_to_wire(candidate) for candidate in answer.decision.decode)
+        message.disaggregate = answer.decision.disaggregate
+    return message
+
+
+def _answer_from_wire(message: pb.RouteAnswer) -> RouteAnswer:
+    if message.HasField("failure"):
+        return RouteAnswer(message.request_id, error=common.failure_from_wire(message.failure))
+    decision = RoutingDecision(
+        prefill=tuple(_candidate_from_wire(candidate) for candidate in message.prefill),
+        decode=tuple(_candidate_from_wire(candidate) for candidate in message.decode),
+        disaggregate=message.disaggregate,
+    )
+    return RouteAnswer(message.request_id, decision=decision)
+
+
+def _candidate_to_wire(candidate: Candidate) -> pb.Candidate:
+    return pb.Candidate(
+        worker=common.worker_to_wire(candidate.ref),
+        predicted_s=candidate.predicted_s,
+        num_cached_tokens=candidate.num_cached_tokens,
+    )
+
+
+def _candidate_from_wire(message: pb.Candidate) -> Candidate:
+    return Candidate(common.worker_from_wire(message.worker), message.predicted_s, message.num_cached_tokens)

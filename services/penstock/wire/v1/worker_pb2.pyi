@@ -1,0 +1,37 @@
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class DrainRequest(_message.Message):
+    __slots__ = ("timeout_s",)
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    timeout_s: float
+    def __init__(self, timeout_s: _Optional[float] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("num_sequences",)
+    NUM_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    num_sequences: int
+    def __init__(self, num_sequences: _Optional[int] = ...) -> None: ...
+
+class HoldingsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HoldingsResponse(_message.Message):
+    __slots__ = ("num_sequences", "num_referenced_blocks", "num_reservations", "num_request_tasks", "num_open_files", "num_quarantined_blocks")
+    NUM_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    NUM_REFERENCED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    NUM_RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
+    NUM_REQUEST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    NUM_OPEN_FILES_FIELD_NUMBER: _ClassVar[int]
+    NUM_QUARANTINED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    num_sequences: int
+    num_referenced_blocks: int
+    num_reservations: int
+    num_request_tasks: int
+    num_open_files: int
+    num_quarantined_blocks: int
+    def __init__(self, num_sequences: _Optional[int] = ..., num_referenced_blocks: _Optional[int] = ..., num_reservations: _Optional[int] = ..., num_request_tasks: _Optional[int] = ..., num_open_files: _Optional[int] = ..., num_quarantined_blocks: _Optional[int] = ...) -> None: ...
