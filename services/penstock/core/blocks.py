@@ -24,13 +24,14 @@ HASH_BYTES = 16
 def hash_blocks(token_ids: Sequence[int], salt: bytes = b"", parent: bytes = b"") -> list[bytes]:
     """Chained hashes of every full HASH_BLOCK_TOKENS tokens.
 
-    `salt` keeps tenants apart. `parent` is the hash before the first token, to continue a chain.
+    `salt` begins the chain and so keeps tenants apart. `parent` is the hash before the first token, to continue one.
     """
+    parent = parent or hashlib.blake2b(salt, digest_size=HASH_BYTES).digest()
     data = memoryview(array("I", token_ids)).cast("B")
     width = HASH_BLOCK_TOKENS * 4
     hashes: list[bytes] = []
     for at in range(0, len(data) - width + 1, width):
-        parent = hashlib.blake2b(data[at : at + width], digest_size=HASH_BYTES, key=salt, salt=parent).digest()
+        parent = hashlib.blake2b(data[at : at + width], digest_size=HASH_BYTES, salt=parent).digest()
         hashes.append(parent)
     return hashes
 

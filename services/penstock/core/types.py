@@ -101,6 +101,7 @@ class Sequence:
     num_cached_tokens: int = 0  # of the computed ones, taken from the prefix cache
     num_hashed_blocks: int = 0  # leading blocks already entered in the prefix cache
     block_hashes: list[bytes] = field(default_factory=list)
+    is_prefill_only: bool = False  # after its first token it waits, holding its blocks, to be taken over elsewhere
     is_cancelled: bool = False
 
     @property
@@ -165,6 +166,17 @@ class StepOutput:
     step: int
     tokens: tuple[SampledToken | None, ...]
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What an engine and its router must know of a model besides its weights."""
+
+    name: str
+    revision: str  # of weights and KV layout; prefill and decode of different revisions are never paired
+    vocab_size: int
+    max_context_tokens: int
+    eos_token_ids: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from penstock.core.types import Batch, StepOutput
+from penstock.core.types import Batch, ModelInfo, StepOutput
 from penstock.transfer.memory import KvMemory
 
 LayersDone = Callable[[range], None]
@@ -16,6 +16,11 @@ class Runner(Protocol):
     @property
     def kv(self) -> KvMemory:
         """The pool and its layout."""
+        ...
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model: its end tokens, context length and revision."""
         ...
 
     async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:

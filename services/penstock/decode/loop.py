@@ -1,0 +1,94 @@
+"""Decoding sequences and the tokens they gain: engine events in, one message per gateway and step out.
+
+Life of a request: step 8. A sequence comes from a reservation whose KV arrived, or from a prefill done in place.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+
+from penstock.core.errors import PenstockError
+from penstock.core.types import ScheduledSequence, Sequence, TokenLogprobs
+from penstock.decode.gateway_streams import GatewayStreams
+from penstock.engine.sequences import SequenceBook, TokenEvent
+from penstock.wire.messages import Finished, StageSpan, StepOutputs
+
+RequestKey = tuple[str, int]  # (gateway_id, handle)
+
+
+class Decoder:
+    """Owner of every sequence that is decoding on this worker."""
+
+    def __init__(self, book: SequenceBook, now_s: Callable[[], float]) -> None:
+        self.streams = GatewayStreams(self.cancel_gateway)
+        self.on_gateway_gone: Callable[[str], None] = lambda gateway_id: None
+        self._book = book
+        self._now_s = now_s
+        self._decoding: dict[RequestKey, tuple[Sequence, float]] = {}  # with the time its decoding began
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self._decoding)
+
+    def start(self, sequence: Sequence) -> None:
+        """Own a sequence from now on; the caller has it running already."""
+        self._book.owners[sequence] = self
+        self._decoding[_key(sequence)] = sequence, self._now_s()
+
+    def cancel(self, key: RequestKey) -> bool:
+        """Stop decoding one request; False when it is not decoding here."""
+        entry = self._decoding.pop(key, None)
+        if entry is None:
+            return False
+        self._book.release(entry[0])
+        return True
+
+    def cancel_gateway(self, gateway_id: str) -> None:
+        """Stop everything a vanished gateway asked for."""
+        for key in [key for key in self._decoding if key[0] == gateway_id]:
+            self.cancel(key)
+        self.on_gateway_gone(gateway_id)
+
+    def fail_all(self, error: PenstockError) -> None:
+        """Tell every gateway to resume its requests elsewhere."""
+        for gateway_id, handle in list(self._decoding):
+            self.cancel((gateway_id, handle))
+            self.streams.send(gateway_id, StepOutputs(step=0, finished=[Finished(handle, error=error)]))
+
+    # --- SequenceOwner ---
+
+    def on_start(self, sequence: Sequence) -> None:
+        """A preempted sequence begins again; its gateway need not know."""
+
+    def on_layers(self, items: SequenceOf[ScheduledSequence], layers: range) -> None:
+        """Nothing decoding here is handed over."""
+
+    def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
+        by_gateway: dict[str, list[TokenEvent]] = defaultdict(list)
+        for event in events:
+            by_gateway[event.sequence.request.gateway_id].append(event)
+        for gateway_id, gained in by_gateway.items():
+            self.streams.send(gateway_id, self._outputs(step, gained))
+
+    def _outputs(self, step: int, events: SequenceOf[TokenEvent]) -> StepOutputs:
+        finished: list[Finished] = []
+        logprobs: list[tuple[int, TokenLogprobs]] = []
+        for event in events:
+            if event.token.logprobs is not None:
+                logprobs.append((event.sequence.request.handle, event.token.logprobs))
+            if event.reason is not None:
+                _, began_s = self._decoding.pop(_key(event.sequence))
+                span = StageSpan("decode", self._now_s() - began_s, 0.0)
+                finished.append(Finished(event.sequence.request.handle, event.reason, spans=[span]))
+        return StepOutputs(
+            step=step,
+            handles=[event.sequence.request.handle for event in events],
+            token_ids=[event.token.token_id for event in events],
+            positions=[event.sequence.num_output_tokens - 1 for event in events],
+            finished=finished,
+            logprobs=logprobs,
+        )
+
+
+def _key(sequence: Sequence) -> RequestKey:
+    return sequence.request.gateway_id, sequence.request.handle

@@ -1,0 +1,96 @@
+"""What a decode worker has promised to prefill workers, and what has become of each promise.
+
+granted --(commit and all KV, in either order)--> started
+   |---- released by the prefill worker ---------> gone: it writes no more, blocks are free
+   |---- lease ran out, or the client cancelled -> revoked: blocks wait until the prefill worker confirms,
+   '---- the link broke ------------------------>          or its transfer channel is gone
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from penstock.core.errors import StaleAttempt
+from penstock.core.types import Request, Sequence
+from penstock.transfer.policy import Peer
+from penstock.wire.messages import Reserve
+
+REMEMBERED_CANCELS = 8192  # a cancellation may overtake the reservation it is about
+
+ReservationKey = tuple[Peer, int]
+RequestKey = tuple[str, int]  # (gateway_id, handle)
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """One promise: the held sequence, and which of the two things it waits for are there."""
+
+    peer: Peer
+    reservation_id: int
+    sequence: Sequence
+    expires_s: float
+    granted_s: float
+    committed: Request | None = None
+    has_kv: bool = False
+    is_revoked: bool = False
+
+    @property
+    def key(self) -> ReservationKey:
+        return self.peer, self.reservation_id
+
+    @property
+    def request_key(self) -> RequestKey:
+        return self.sequence.request.gateway_id, self.sequence.request.handle
+
+
+class ReservationBook:
+    """All live promises, by who asked and by whose request they serve."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[ReservationKey, Reservation] = {}
+        self._by_request: dict[RequestKey, Reservation] = {}
+        self._cancelled: OrderedDict[RequestKey, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Reservation]:
+        return iter(list(self._by_key.values()))
+
+    def refuse_cancelled(self, reserve: Reserve) -> None:
+        """Raise StaleAttempt for an attempt whose cancellation came first."""
+        if (reserve.gateway_id, reserve.handle) in self._cancelled:
+            raise StaleAttempt(f"Attempt {reserve.attempt} of {reserve.request_id} was cancelled.")
+
+    def add(self, reservation: Reservation) -> None:
+        self._by_key[reservation.key] = reservation
+        self._by_request[reservation.request_key] = reservation
+
+    def remove(self, reservation: Reservation) -> None:
+        del self._by_key[reservation.key]
+        if self._by_request.get(reservation.request_key) is reservation:
+            del self._by_request[reservation.request_key]
+
+    def find(self, peer: Peer, reservation_id: int) -> Reservation | None:
+        return self._by_key.get((peer, reservation_id))
+
+    def find_request(self, key: RequestKey) -> Reservation | None:
+        return self._by_request.get(key)
+
+    def of_peer(self, peer: Peer) -> list[Reservation]:
+        return [reservation for reservation in self if reservation.peer == peer]
+
+    def of_gateway(self, gateway_id: str) -> list[Reservation]:
+        return [reservation for reservation in self if reservation.request_key[0] == gateway_id]
+
+    def remember_cancelled(self, key: RequestKey) -> None:
+        self._cancelled[key] = None
+        if len(self._cancelled) > REMEMBERED_CANCELS:
+            self._cancelled.popitem(last=False)
+
+    def next_expiry_s(self) -> float | None:
+        return min((r.expires_s for r in self._by_key.values() if not r.is_revoked), default=None)
+
+    @property
+    def num_quarantined_blocks(self) -> int:
+        return sum(len(r.sequence.block_ids) for r in self._by_key.values() if r.is_revoked)

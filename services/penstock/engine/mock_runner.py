@@ -1,0 +1,134 @@
+"""An engine without a model: it sleeps by a cost model and emits tokens that follow from the KV it finds.
+
+Each KV slot holds a running hash of the sequence up to its token, and a sampled token is a function of the hash in the
+last slot alone. So tokens are deterministic, continue exactly after a hand-over or a resume, and turn out wrong as soon
+as one slot was lost, misplaced or corrupted on the way: what is measured or broken with it is the real data path.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.core.errors import InvalidSettings
+from penstock.core.kv_layout import KvLayout
+from penstock.core.types import Batch, ModelInfo, SampledToken, ScheduledSequence, StepOutput, TokenLogprobs
+from penstock.engine.runner import LayersDone
+from penstock.transfer.memory import KvMemory, allocate_kv_memory
+
+MASK = (1 << 64) - 1
+MULTIPLIER = 6364136223846793005  # Knuth's MMIX generator
+
+
+@dataclass(frozen=True, slots=True)
+class MockCosts:
+    """Seconds of a step: a fixed part for each kind of work in it, and a part per token or sequence."""
+
+    prefill_s: float = 0.002
+    prefill_s_per_token: float = 0.00001
+    decode_s: float = 0.005
+    decode_s_per_sequence: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "MockCosts":
+        """Read `decode_s=0.01,prefill_s=0`; what is not named keeps its default."""
+        names = {field.name for field in fields(cls)}
+        values: dict[str, float] = {}
+        for entry in filter(None, text.split(",")):
+            name, _, value = entry.partition("=")
+            try:
+                values[name.strip()] = float(value)
+            except ValueError:
+                raise InvalidSettings("mock_costs", text, f"'{entry}' is not NAME=SECONDS") from None
+        if unknown := values.keys() - names:
+            raise InvalidSettings("mock_costs", text, f"unknown {sorted(unknown)}; there are {sorted(names)}")
+        return cls(**values)
+
+    def of(self, batch: Batch) -> float:
+        num_decodes = batch.num_decodes
+        num_prompt_tokens = batch.num_tokens - num_decodes
+        prefill_s = self.prefill_s + self.prefill_s_per_token * num_prompt_tokens if num_prompt_tokens else 0.0
+        decode_s = self.decode_s + self.decode_s_per_sequence * num_decodes if num_decodes else 0.0
+        return prefill_s + decode_s
+
+
+def mock_layout(num_blocks: int, block_size: int) -> KvLayout:
+    """Two layers of one head of one 64-bit element: small, yet all the transfer layer does is done to it."""
+    return KvLayout(
+        num_layers=2,
+        num_kv_heads=1,
+        head_dim=1,
+        block_size=block_size,
+        num_blocks=num_blocks,
+        element_bytes=8,
+        dtype="uint64",
+    )
+
+
+class MockRunner:
+    """A Runner whose model is arithmetic."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        layout: KvLayout,
+        costs: MockCosts,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._info = info
+        self._costs = costs
+        self._sleep = sleep
+        self._memory = allocate_kv_memory(layout)
+        slots = np.frombuffer(self._memory.view, np.uint64)
+        self._slots: npt.NDArray[np.uint64] = slots.reshape(layout.num_layers * 2, -1)  # [layer and K|V, slot]
+        self._block_size = layout.block_size
+
+    @property
+    def kv(self) -> KvMemory:
+        return self._memory
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:
+        duration_s = self._costs.of(batch)
+        await self._sleep(duration_s)
+        tokens = tuple(self._run(item) for item in batch.items)
+        if on_layers_done:
+            for layer in range(self._memory.layout.num_layers):
+                on_layers_done(range(layer, layer + 1))
+        return StepOutput(batch.step, tokens, duration_s)
+
+    def close(self) -> None:
+        del self._slots
+        self._memory.close()
+
+    def _run(self, item: ScheduledSequence) -> SampledToken | None:
+        sequence = item.sequence
+        state = int(self._slots[0, self._slot(item, item.start - 1)]) if item.start else 0
+        for position in range(item.start, item.end):
+            state = (state * MULTIPLIER + sequence.token_ids[position] + 1) & MASK
+            self._slots[:, self._slot(item, position)] = state
+        if not item.is_sampled:
+            return None
+        token_id = self._draw(state)
+        num_logprobs = sequence.request.sampling.num_logprobs
+        if num_logprobs is None:
+            return SampledToken(token_id)
+        certain = num_logprobs > 0
+        return SampledToken(token_id, TokenLogprobs(0.0, (token_id,) * certain, (0.0,) * certain))
+
+    def _slot(self, item: ScheduledSequence, position: int) -> int:
+        block_id = item.sequence.block_ids[position // self._block_size]
+        return block_id * self._block_size + position % self._block_size
+
+    def _draw(self, state: int) -> int:
+        """A token that depends on every bit of the state and never ends the sequence."""
+        mixed = ((state ^ (state >> 31)) * 0x9E3779B97F4A7C15 & MASK) >> 33
+        token_id = mixed % self._info.vocab_size
+        while token_id in self._info.eos_token_ids:
+            token_id = (token_id + 1) % self._info.vocab_size
+        return token_id

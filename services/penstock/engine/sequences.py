@@ -1,0 +1,201 @@
+"""The sequences of one worker, and the blocks they hold.
+
+accept -> waiting -> running -(prompt computed)-> running (decoded here) -> finished
+             ^          |   '---------------------> held (is_prefill_only: being handed over) -> released
+             '-preempted'
+reserve -> held (its KV is arriving) -> join -> running
+"""
+
+from collections.abc import Callable, Iterable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+from typing import Protocol
+
+from penstock.core.blocks import HASH_BLOCK_TOKENS, BlockPool, hash_blocks
+from penstock.core.policies.admission import AdmissionLimits, WorkerLoad, refuse_prefill, refuse_reservation
+from penstock.core.policies.batching import num_new_blocks
+from penstock.core.types import FinishReason, Request, SampledToken, ScheduledSequence, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One sequence gained a token; `reason` is set when it was its last."""
+
+    sequence: Sequence
+    token: SampledToken
+    reason: FinishReason | None
+
+
+class SequenceOwner(Protocol):
+    """Whoever put a sequence in and wants to know what becomes of it."""
+
+    def on_start(self, sequence: Sequence) -> None:
+        """The sequence is in a batch for the first time."""
+        ...
+
+    def on_layers(self, items: SequenceOf[ScheduledSequence], layers: range) -> None:
+        """The KV of these tokens is in the pool for these layers, while later layers still compute."""
+        ...
+
+    def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
+        """A step ended; sequences that finished with it have already given their blocks back."""
+        ...
+
+
+class SequenceBook:
+    """Who waits, runs and is held, for whom, on which blocks."""
+
+    def __init__(self, pool: BlockPool, limits: AdmissionLimits, now_s: Callable[[], float]) -> None:
+        self.pool = pool
+        self.waiting: dict[Sequence, None] = {}  # in the order they are served
+        self.running: dict[Sequence, None] = {}  # oldest first
+        self.owners: dict[Sequence, SequenceOwner] = {}  # of every sequence there is
+        self.is_draining = False
+        self.on_work: Callable[[], None] = lambda: None
+        self._limits = limits
+        self._now_s = now_s
+        self._in_step: frozenset[Sequence] = frozenset()
+        self._room_watchers: list[Callable[[], None]] = []
+
+    @property
+    def num_pending_tokens(self) -> int:
+        """Accepted prompt tokens not yet computed."""
+        under_way = sum(s.num_tokens_to_run for s in self.running if s.num_tokens_to_run > 1)
+        return under_way + sum(s.num_tokens_to_run for s in self.waiting)
+
+    @property
+    def load(self) -> WorkerLoad:
+        return WorkerLoad(
+            num_sequences=len(self.owners),
+            num_pending_tokens=self.num_pending_tokens,
+            num_free_blocks=self.pool.num_free,
+            num_decoding=len(self.running),
+            is_draining=self.is_draining,
+        )
+
+    def accept(self, request: Request, owner: SequenceOwner, *, is_prefill_only: bool) -> Sequence:
+        """Take a request to prefill, with blocks for all its known tokens, or raise Refused."""
+        num_blocks = self.pool.num_blocks_for(request.num_tokens)
+        if refusal := refuse_prefill(self.load, request.num_tokens, num_blocks, self._limits):
+            raise refusal
+        sequence = Sequence(
+            request=request,
+            token_ids=[*request.prompt_token_ids, *request.output_token_ids],
+            arrived_s=self._now_s(),
+            block_ids=self._take(num_blocks),
+            block_hashes=list(request.block_hashes),
+            is_prefill_only=is_prefill_only,
+        )
+        self.owners[sequence] = owner
+        self.waiting[sequence] = None
+        self.on_work()
+        return sequence
+
+    def reserve(self, sequence: Sequence, owner: SequenceOwner, num_tokens: int) -> None:
+        """Promise blocks for `num_tokens` whose KV another worker computes, or raise Refused.
+
+        Leading blocks that the prefix cache holds are taken from there; they make `sequence.num_cached_tokens`.
+        """
+        num_blocks = self.pool.num_blocks_for(num_tokens)
+        if refusal := refuse_reservation(self.load, num_blocks, self._limits):
+            raise refusal
+        prefix = self.pool.take_prefix(sequence.block_hashes, num_tokens)
+        sequence.block_ids = prefix + self._take(num_blocks - len(prefix))
+        sequence.num_cached_tokens = len(prefix) * self.pool.block_size
+        sequence.num_hashed_blocks = len(prefix)
+        self.owners[sequence] = owner
+
+    def join(self, sequence: Sequence) -> None:
+        """Decode a reserved sequence from now on: the KV of all its tokens but the last has arrived."""
+        sequence.num_computed_tokens = sequence.num_tokens - 1
+        self.enter_full_blocks(sequence)
+        self.running[sequence] = None
+        self.on_work()
+
+    def release(self, sequence: Sequence) -> None:
+        """Forget a sequence, whatever its state; its blocks are free at once, or after the step that uses them."""
+        if self.owners.pop(sequence, None) is None:
+            return
+        sequence.is_cancelled = True
+        self.waiting.pop(sequence, None)
+        self.running.pop(sequence, None)
+        if sequence not in self._in_step:
+            self.free_blocks(sequence)
+
+    def preempt(self, sequence: Sequence) -> None:
+        """Take a running sequence's blocks; it waits, first in line, to be computed again."""
+        del self.running[sequence]
+        self.free_blocks(sequence)
+        sequence.num_computed_tokens = sequence.num_hashed_blocks = 0
+        self.waiting = {sequence: None, **self.waiting}
+
+    def match_prefixes(self, max_tokens: int) -> None:
+        """Give the sequences that may start now the longest cached prefix there is by now."""
+        for sequence in self.waiting:
+            if max_tokens <= 0:
+                return
+            if sequence.num_computed_tokens == 0:
+                self._match_prefix(sequence)
+            max_tokens -= sequence.num_tokens_to_run
+
+    def begin_step(self, items: Iterable[ScheduledSequence]) -> None:
+        """Give every item the blocks it lacks, and keep them until `end_step`."""
+        for item in items:
+            sequence = item.sequence
+            is_starting = sequence in self.waiting
+            end = sequence.num_tokens if is_starting else item.end
+            sequence.block_ids += self._take(num_new_blocks(sequence, end, self.pool.block_size))
+            if is_starting:
+                del self.waiting[sequence]
+                self.running[sequence] = None
+        self._in_step = frozenset(item.sequence for item in items)
+
+    def end_step(self) -> None:
+        """Free the blocks of sequences that were released while their step ran."""
+        for sequence in self._in_step:
+            if sequence.is_cancelled:
+                self.free_blocks(sequence)
+        self._in_step = frozenset()
+
+    def enter_full_blocks(self, sequence: Sequence) -> None:
+        """Make the newly filled blocks of a sequence known to the prefix cache."""
+        self._extend_hashes(sequence)
+        per_block = self.pool.block_size // HASH_BLOCK_TOKENS
+        num_full = min(sequence.num_computed_tokens // self.pool.block_size, len(sequence.block_hashes) // per_block)
+        for index in range(sequence.num_hashed_blocks, num_full):
+            self.pool.enter(sequence.block_ids[index], sequence.block_hashes[(index + 1) * per_block - 1])
+        sequence.num_hashed_blocks = max(sequence.num_hashed_blocks, num_full)
+
+    def when_there_is_room(self, callback: Callable[[], None]) -> None:
+        """Call back once, the next time a sequence leaves."""
+        self._room_watchers.append(callback)
+
+    def free_blocks(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.block_ids)
+        sequence.block_ids = []
+        if self.waiting or self.running:
+            self.on_work()  # perhaps they lacked just these blocks
+        watchers, self._room_watchers = self._room_watchers, []
+        for callback in watchers:
+            callback()
+
+    def _take(self, num_blocks: int) -> list[int]:
+        block_ids = self.pool.allocate(num_blocks)
+        assert block_ids is not None, "blocks were promised that are not there"
+        return block_ids
+
+    def _match_prefix(self, sequence: Sequence) -> None:
+        prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
+        self.pool.release(sequence.block_ids[: len(prefix)])
+        sequence.block_ids[: len(prefix)] = prefix
+        sequence.num_hashed_blocks = len(prefix)
+        sequence.num_computed_tokens = sequence.num_cached_tokens = len(prefix) * self.pool.block_size
+
+    def _extend_hashes(self, sequence: Sequence) -> None:
+        """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
+        if not sequence.block_hashes:
+            return
+        begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
+        end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
+        if end > begin:
+            sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])

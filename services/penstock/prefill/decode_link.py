@@ -1,0 +1,178 @@
+"""The prefill worker's end of its link to one life of one decode worker: reservations out, promises and news back.
+
+Life of a request: steps 5 (reserve), 6 (push, through `channel`) and 7 (commit).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+import grpc
+
+from penstock.core.errors import PenstockError, UnknownReservation, WorkerLost
+from penstock.core.types import WorkerRef
+from penstock.runtime.outbox import Outbox
+from penstock.runtime.rpc import to_error
+from penstock.transfer.channel import KvChannel
+from penstock.wire.merging import merge
+from penstock.wire.messages import Commit, Hello, LinkCalls, LinkEvents, LinkWelcome, Reserve, Reserved
+
+REPLY_TIMEOUT_S = 2.0  # a decode worker answers at once; silence means that it hangs
+RENEWALS_PER_LEASE = 3
+
+OpenLink = Callable[[WorkerRef, AsyncIterator[LinkCalls]], AsyncIterator[LinkEvents]]
+OpenChannel = Callable[[LinkWelcome], Awaitable[KvChannel]]
+
+
+class DecodeLink:
+    """Lives as long as its stream: when that breaks, whatever waits on the link fails with the reason."""
+
+    def __init__(self, ref: WorkerRef, me: Hello) -> None:
+        self.ref = ref
+        self.channel: KvChannel  # set by `connect`
+        self.is_broken = False
+        self._outbox: Outbox[LinkCalls] = Outbox()
+        self._outbox.put(LinkCalls(hello=me))
+        self._welcome: asyncio.Future[LinkWelcome] = asyncio.get_running_loop().create_future()
+        self._grants: dict[int, asyncio.Future[Reserved]] = {}
+        self._starts: dict[int, asyncio.Future[None]] = {}  # one for each reservation held
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def connect(self, open_link: OpenLink, open_channel: OpenChannel) -> None:
+        """Open the stream, hear the welcome, open the transfer channel it describes."""
+        self._spawn(self._listen(open_link))
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                welcome = await self._welcome
+            self.channel = await open_channel(welcome)
+        except TimeoutError:
+            error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
+            self._break(error)
+            raise error from None
+        except PenstockError as error:
+            self._break(error)
+            raise
+
+    async def close(self) -> None:
+        """End the stream and every transfer on it."""
+        self._break(WorkerLost("This worker closed the link."))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- reservations ---
+
+    async def reserve(self, reserve: Reserve) -> Reserved:
+        """Ask for blocks; raises the decode worker's Refused, or WorkerLost when it does not answer."""
+        if self.is_broken:
+            raise WorkerLost(f"The link to {self.ref.worker_id} is broken.")
+        grant: asyncio.Future[Reserved] = asyncio.get_running_loop().create_future()
+        self._grants[reserve.reservation_id] = grant
+        self._outbox.put(LinkCalls(reserves=[reserve]))
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                reserved = await grant
+        except TimeoutError:
+            raise WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.") from None
+        finally:
+            del self._grants[reserve.reservation_id]
+            if grant.cancelled():
+                self._outbox.put(LinkCalls(released=[reserve.reservation_id]))
+        self._starts[reserve.reservation_id] = asyncio.get_running_loop().create_future()
+        return reserved
+
+    def commit(self, commit: Commit) -> None:
+        self._outbox.put(LinkCalls(commits=[commit]))
+
+    async def started(self, reservation_id: int) -> None:
+        """Return when the decode worker has taken the request over; raises what keeps it from doing so."""
+        await self._starts[reservation_id]
+        del self._starts[reservation_id]
+
+    def release(self, reservation_id: int) -> None:
+        """Give a reservation up. The decode worker hears of it once nothing of ours can be written any more."""
+        start = self._starts.pop(reservation_id, None)
+        if start is None:
+            return
+        if start.done():
+            start.exception()  # seen: nobody will await it any more
+        self._spawn(self._stop_and_release(reservation_id))
+
+    async def wait_for_room(self, timeout_s: float) -> None:
+        """Return when the decode worker, having refused us, has room again, or after `timeout_s`."""
+        self._room.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._room.wait()
+        except TimeoutError:
+            return
+
+    # --- inside ---
+
+    async def _listen(self, open_link: OpenLink) -> None:
+        try:
+            async for events in open_link(self.ref, self._calls()):
+                self._on_events(events)
+            self._break(WorkerLost(f"{self.ref.worker_id} closed the link."))
+        except grpc.aio.AioRpcError as error:
+            self._break(to_error(error))
+
+    async def _calls(self) -> AsyncIterator[LinkCalls]:
+        async for calls in self._outbox.batches():
+            yield merge(calls)
+
+    async def _renew(self, interval_s: float) -> None:
+        while not self.is_broken:
+            await asyncio.sleep(interval_s)
+            if self._starts:
+                self._outbox.put(LinkCalls(renewed=list(self._starts)))
+
+    async def _stop_and_release(self, reservation_id: int) -> None:
+        await self.channel.stop(reservation_id)
+        self._outbox.put(LinkCalls(released=[reservation_id]))
+
+    def _on_events(self, events: LinkEvents) -> None:
+        if events.welcome and not self._welcome.done():
+            self._welcome.set_result(events.welcome)
+        for reserved in events.reserved:
+            self._on_reserved(reserved)
+        for ended in events.refused:
+            self._fail(ended.reservation_id, ended.error)
+        for reservation_id in events.revoked:
+            self._fail(reservation_id, UnknownReservation("The decode worker withdrew the reservation."))
+        for reservation_id in events.started:
+            start = self._starts.get(reservation_id)
+            if start and not start.done():
+                start.set_result(None)
+        if events.has_capacity:
+            self._room.set()
+
+    def _on_reserved(self, reserved: Reserved) -> None:
+        grant = self._grants.get(reserved.reservation_id)
+        if grant and not grant.done():
+            grant.set_result(reserved)
+        if not any(task.get_name() == "renew" for task in self._tasks):
+            self._spawn(self._renew(reserved.lease_s / RENEWALS_PER_LEASE), name="renew")
+
+    def _fail(self, reservation_id: int, error: PenstockError) -> None:
+        for waiting in (self._grants.get(reservation_id), self._starts.get(reservation_id)):
+            if waiting and not waiting.done():
+                waiting.set_exception(error)
+
+    def _break(self, error: PenstockError) -> None:
+        if self.is_broken:
+            return
+        self.is_broken = True
+        self._outbox.close()
+        self._room.set()
+        if not self._welcome.done():
+            self._welcome.set_exception(error)
+        for reservation_id in [*self._grants, *self._starts]:
+            self._fail(reservation_id, error)
+        if hasattr(self, "channel"):
+            self._spawn(self.channel.close())
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str | None = None) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

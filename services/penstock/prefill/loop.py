@@ -1,0 +1,175 @@
+"""Prompts being computed: engine events in, first tokens and hand-overs out.
+
+Life of a request: steps 4 (accept or refuse at once) to 7 (first token, commit).
+"""
+
+import asyncio
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
+
+from penstock.core.errors import PenstockError
+from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
+from penstock.engine.sequences import SequenceBook, TokenEvent
+from penstock.prefill.handoff import Handoff, HandoffLimits
+from penstock.prefill.links import DecodeLinks
+from penstock.runtime.outbox import Outbox
+from penstock.wire.messages import FirstToken, HandedOff, PrefillEnded, PrefillEvents, PrefillStart, StageSpan
+
+RequestKey = tuple[str, int]  # (gateway_id, handle)
+DecodeInPlace = Callable[[Sequence], None]
+
+
+@dataclass(slots=True, eq=False)
+class Prefill:
+    """One prompt: whom to tell, and how it leaves (None: decoded in place)."""
+
+    sequence: Sequence
+    outbox: Outbox[PrefillEvents]
+    handoff: Handoff | None
+    started_s: float = 0.0
+
+
+class Prefiller:
+    """Owner of every sequence that is prefilled on this worker, until it is decoded here or handed over."""
+
+    def __init__(
+        self,
+        me: WorkerRef,
+        book: SequenceBook,
+        links: DecodeLinks,
+        decode_in_place: DecodeInPlace,
+        limits: HandoffLimits,
+        now_s: Callable[[], float],
+    ) -> None:
+        self.me = me
+        self._book = book
+        self._links = links
+        self._decode_in_place = decode_in_place
+        self._limits = limits
+        self._now_s = now_s
+        self._prefills: dict[RequestKey, Prefill] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._num_reservations = 0
+
+    @property
+    def num_sequences(self) -> int:
+        return len(self._prefills)
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self._tasks)
+
+    def start(self, start: PrefillStart, outbox: Outbox[PrefillEvents]) -> None:
+        """Accept or refuse at once, into `outbox`."""
+        request = start.request
+        remote = [ref for ref in start.decode_candidates if ref.worker_id != self.me.worker_id]
+        is_local = not remote or start.decode_candidates[0].worker_id == self.me.worker_id
+        try:
+            sequence = self._book.accept(request, self, is_prefill_only=not is_local)
+        except PenstockError as refusal:
+            outbox.put(PrefillEvents(refused=[PrefillEnded(request.handle, refusal)]))
+            self._book.when_there_is_room(lambda: _announce_room(outbox))
+            return
+        handoff = None
+        if not is_local:
+            handoff = Handoff(sequence, remote, self._links.get, self._new_reservation_id, self._limits, self._now_s)
+        self._prefills[request.gateway_id, request.handle] = Prefill(sequence, outbox, handoff)
+        outbox.put(PrefillEvents(accepted_handles=[request.handle]))
+
+    def cancel(self, key: RequestKey) -> None:
+        """Stop one request, wherever it stands here."""
+        prefill = self._prefills.pop(key, None)
+        if prefill is not None:
+            self._drop(prefill)
+
+    def cancel_gateway(self, gateway_id: str, outbox: Outbox[PrefillEvents]) -> None:
+        """Stop all that a gateway's ended stream had started."""
+        for key, prefill in list(self._prefills.items()):
+            if key[0] == gateway_id and prefill.outbox is outbox:
+                self.cancel(key)
+
+    def fail_all(self, error: PenstockError) -> None:
+        """Tell every gateway to begin its requests elsewhere."""
+        for key, prefill in list(self._prefills.items()):
+            prefill.outbox.put(PrefillEvents(failed=[PrefillEnded(key[1], error)]))
+            self.cancel(key)
+
+    async def close(self) -> None:
+        for key in list(self._prefills):
+            self.cancel(key)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- SequenceOwner ---
+
+    def on_start(self, sequence: Sequence) -> None:
+        prefill = self._prefills[_key(sequence)]
+        prefill.started_s = self._now_s()
+        if prefill.handoff and prefill.handoff.task is None:
+            task = prefill.handoff.task = asyncio.create_task(self._hand_over(prefill, prefill.handoff))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def on_layers(self, items: SequenceOf[ScheduledSequence], layers: range) -> None:
+        for item in items:
+            prefill = self._prefills.get(_key(item.sequence))
+            if prefill and prefill.handoff:
+                # what the prefix cache held is in the pool for every layer: it goes out with the first chunk
+                is_first_chunk = item.start == item.sequence.num_cached_tokens
+                prefill.handoff.add_piece(layers, range(0 if is_first_chunk else item.start, item.end))
+
+    def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
+        for event in events:
+            self._on_first_token(event)
+
+    # --- inside ---
+
+    def _on_first_token(self, event: TokenEvent) -> None:
+        sequence = event.sequence
+        key = _key(sequence)
+        prefill = self._prefills[key]
+        handle = sequence.request.handle
+        first = FirstToken(handle, event.token, sequence.num_cached_tokens, event.reason, self._spans(prefill))
+        if event.reason is not None:
+            prefill.outbox.put(PrefillEvents(first_tokens=[first]))
+            self.cancel(key)
+        elif prefill.handoff is not None:
+            prefill.outbox.put(PrefillEvents(first_tokens=[first]))
+            prefill.handoff.add_first_token(event.token.token_id)
+        else:
+            prefill.outbox.put(PrefillEvents(first_tokens=[first], handed_off=[HandedOff(handle, self.me)]))
+            del self._prefills[key]
+            self._decode_in_place(sequence)
+
+    def _spans(self, prefill: Prefill) -> list[StageSpan]:
+        now_s = self._now_s()
+        queued_ago_s, started_ago_s = now_s - prefill.sequence.arrived_s, now_s - prefill.started_s
+        return [StageSpan("queue", queued_ago_s, started_ago_s), StageSpan("prefill", started_ago_s, 0.0)]
+
+    async def _hand_over(self, prefill: Prefill, handoff: Handoff) -> None:
+        sequence = prefill.sequence
+        handle = sequence.request.handle
+        try:
+            ref, spans = await handoff.run()
+            prefill.outbox.put(PrefillEvents(handed_off=[HandedOff(handle, ref, spans)]))
+        except PenstockError as error:
+            prefill.outbox.put(PrefillEvents(failed=[PrefillEnded(handle, error)]))
+        self._prefills.pop(_key(sequence), None)
+        self._book.release(sequence)
+
+    def _drop(self, prefill: Prefill) -> None:
+        if prefill.handoff and prefill.handoff.task:
+            prefill.handoff.task.cancel()
+        self._book.release(prefill.sequence)
+
+    def _new_reservation_id(self) -> int:
+        self._num_reservations += 1
+        return self._num_reservations
+
+
+def _key(sequence: Sequence) -> RequestKey:
+    return sequence.request.gateway_id, sequence.request.handle
+
+
+def _announce_room(outbox: Outbox[PrefillEvents]) -> None:
+    outbox.put(PrefillEvents(has_capacity=True))

@@ -1,0 +1,38 @@
+"""The Prefill service: one stream per gateway that starts requests and hears of their first tokens."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from penstock.prefill.loop import Prefiller
+from penstock.runtime.outbox import Outbox
+from penstock.runtime.sessions import converse, read_hello
+from penstock.wire.messages import PrefillCalls, PrefillEvents
+
+
+class PrefillService:
+    """Handler of the stream; the work is the Prefiller's."""
+
+    def __init__(self, prefiller: Prefiller) -> None:
+        self._prefiller = prefiller
+
+    async def serve(
+        self, calls: AsyncIterator[PrefillCalls], context: "grpc.aio.ServicerContext[Any, Any]"
+    ) -> AsyncIterator[PrefillEvents]:
+        """Starts and cancellations up; verdicts, first tokens and hand-overs down. Its end cancels what it started."""
+        hello, first = await read_hello(calls, self._prefiller.me.incarnation, context)
+        outbox: Outbox[PrefillEvents] = Outbox()
+
+        def on_call(call: PrefillCalls) -> None:
+            for start in call.starts:
+                self._prefiller.start(start, outbox)
+            for handle in call.cancelled_handles:
+                self._prefiller.cancel((hello.caller_id, handle))
+
+        on_call(first)
+        try:
+            async for events in converse(calls, on_call, outbox):
+                yield events
+        finally:
+            self._prefiller.cancel_gateway(hello.caller_id, outbox)
