@@ -1,12 +1,10 @@
 """The Decode service: streams of steps to gateways, links from prefill workers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
-from penstock.core.kv_layout import KvLayout
-from penstock.core.types import WorkerRef
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
 from penstock.runtime.sessions import converse, read_hello
@@ -17,23 +15,17 @@ from penstock.wire.messages import DecodeCalls, LinkCalls, LinkEvents, LinkWelco
 class DecodeService:
     """Handlers of the two streams; the work is the Decoder's and the Intake's."""
 
-    def __init__(self, ref: WorkerRef, decoder: Decoder, intake: Intake, receiver: KvReceiver) -> None:
-        self._ref = ref
+    def __init__(self, decoder: Decoder, intake: Intake, receiver: KvReceiver) -> None:
+        self.welcome: LinkWelcome  # set once the address is bound, before the worker registers
+        self._incarnation = receiver.me[1]
         self._decoder = decoder
         self._intake = intake
-        self._receiver = receiver
-        self._layouts: Sequence[KvLayout] = ()
-        self._revision = ""
-
-    def describe(self, ref: WorkerRef, layouts: Sequence[KvLayout], revision: str) -> None:
-        """Say what a prefill worker must know before it can push, once the address is bound."""
-        self._ref, self._layouts, self._revision = ref, layouts, revision
 
     async def stream(
         self, calls: AsyncIterator[DecodeCalls], context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> AsyncIterator[StepOutputs]:
         """Steps down, cancellations up. The end of the stream cancels all the gateway has here."""
-        hello, first = await read_hello(calls, self._ref.incarnation, context)
+        hello, first = await read_hello(calls, self._incarnation, context)
         outbox = self._decoder.streams.open(hello.caller_id)
 
         def on_call(call: DecodeCalls) -> None:
@@ -53,10 +45,10 @@ class DecodeService:
         self, calls: AsyncIterator[LinkCalls], context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> AsyncIterator[LinkEvents]:
         """Reservations, commits and releases up; grants, starts and revocations down."""
-        hello, first = await read_hello(calls, self._ref.incarnation, context)
+        hello, first = await read_hello(calls, self._incarnation, context)
         peer = hello.caller_id, hello.caller_incarnation
         outbox = self._intake.open_link(peer)
-        outbox.put(LinkEvents(welcome=LinkWelcome(self._ref, self._layouts, self._receiver.endpoints, self._revision)))
+        outbox.put(LinkEvents(welcome=self.welcome))
         self._intake.on_calls(peer, first)
         try:
             async for events in converse(calls, lambda call: self._intake.on_calls(peer, call), outbox):

@@ -7,6 +7,7 @@ flip changes nothing but what is routed here, and a mixed worker runs chunks and
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from penstock.core.blocks import BlockPool
 from penstock.core.policies.admission import AdmissionLimits
@@ -18,6 +19,18 @@ from penstock.engine.sequences import SequenceBook, SequenceOwner, TokenEvent
 from penstock.engine.step_costs import StepCosts
 
 
+@dataclass(slots=True)
+class EngineTotals:
+    """What the loop has done since it began."""
+
+    num_steps: int = 0
+    num_prompt_tokens: int = 0  # computed, not those found in the prefix cache
+    num_sampled_tokens: int = 0
+    num_looked_up_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_preemptions: int = 0
+
+
 class EngineLoop:
     """Runs the batches of one worker. Everything but the forward pass happens on the event loop."""
 
@@ -26,6 +39,7 @@ class EngineLoop:
     ) -> None:
         self.runner = runner
         self.costs = StepCosts()
+        self.totals = EngineTotals()
         layout = runner.kv.layout
         self.book = SequenceBook(BlockPool(layout.num_blocks, layout.block_size), admission_limits, now_s)
         self._limits = batch_limits
@@ -34,12 +48,7 @@ class EngineLoop:
         self._max_context_tokens = min(runner.info.max_context_tokens, layout.num_blocks * layout.block_size)
         self._has_work = asyncio.Event()
         self.book.on_work = self._has_work.set
-        self._num_steps = 0
         self._last_decode_s: float | None = None
-
-    @property
-    def num_steps(self) -> int:
-        return self._num_steps
 
     async def run(self) -> None:
         """Run steps for ever. A device failure is raised: the process ends and gateways resume its work elsewhere."""
@@ -59,14 +68,17 @@ class EngineLoop:
         plan = plan_batch(book.running, book.waiting, self._limits, book.pool.num_free, book.pool.block_size)
         for sequence in plan.preempted:
             book.preempt(sequence)
+            self.totals.num_preemptions += 1
         if not plan.items:
             return None
         starting = [item.sequence for item in plan.items if item.sequence in book.waiting]
         book.begin_step(plan.items)
         for sequence in starting:
+            self.totals.num_looked_up_tokens += sequence.num_tokens
+            self.totals.num_cached_tokens += sequence.num_cached_tokens
             book.owners[sequence].on_start(sequence)
-        self._num_steps += 1
-        return Batch(self._num_steps, plan.items)
+        self.totals.num_steps += 1
+        return Batch(self.totals.num_steps, plan.items)
 
     def _layers_reporter(self, batch: Batch) -> Callable[[range], None] | None:
         """Tell owners of sequences that will be handed over, and nobody when there are none."""
@@ -107,6 +119,8 @@ class EngineLoop:
 
     def _learn(self, batch: Batch, output: StepOutput) -> None:
         num_decodes = batch.num_decodes
+        self.totals.num_prompt_tokens += batch.num_tokens - num_decodes
+        self.totals.num_sampled_tokens += sum(token is not None for token in output.tokens)
         if num_decodes < len(batch.items):
             self.costs.add_prefill(batch.num_tokens, output.duration_s)
         now_s = self._now_s()

@@ -12,13 +12,15 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from penstock.core.errors import InvalidSettings
+from penstock.core.errors import InvalidSettings, UnsupportedModel
 from penstock.core.kv_layout import KvLayout
 from penstock.core.types import Batch, ModelInfo, SampledToken, ScheduledSequence, StepOutput, TokenLogprobs
+from penstock.engine.options import EngineOptions, read_json
 from penstock.engine.runner import LayersDone
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 MASK = (1 << 64) - 1
+MAX_BLOCKS = 16384  # as many as a large GPU's; a token of mock KV is so small that memory would allow millions
 MULTIPLIER = 6364136223846793005  # Knuth's MMIX generator
 
 
@@ -65,6 +67,25 @@ def mock_layout(num_blocks: int, block_size: int) -> KvLayout:
         element_bytes=8,
         dtype="uint64",
     )
+
+
+def build(options: EngineOptions) -> "MockRunner":
+    """A mock of the model in a folder: its vocabulary, its context length, its end tokens, nothing of its weights."""
+    config = read_json(options.folder / "config.json")
+    vocab_size, max_context_tokens = config.get("vocab_size"), config.get("max_position_embeddings")
+    if not isinstance(vocab_size, int) or not isinstance(max_context_tokens, int):
+        raise UnsupportedModel(f"{options.folder}/config.json names no vocab_size or max_position_embeddings.")
+    eos = config.get("eos_token_id")
+    info = ModelInfo(
+        name=options.folder.name,
+        revision="mock",
+        vocab_size=vocab_size,
+        max_context_tokens=max_context_tokens,
+        eos_token_ids=frozenset(eos if isinstance(eos, list) else [eos] if isinstance(eos, int) else []),
+    )
+    token_bytes = mock_layout(1, options.block_size).token_bytes
+    num_blocks = options.num_blocks or min(options.count_blocks(token_bytes), MAX_BLOCKS)
+    return MockRunner(info, mock_layout(num_blocks, options.block_size), MockCosts.parse(options.mock_costs))
 
 
 class MockRunner:

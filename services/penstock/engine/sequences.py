@@ -6,6 +6,7 @@ accept -> waiting -> running -(prompt computed)-> running (decoded here) -> fini
 reserve -> held (its KV is arriving) -> join -> running
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class SequenceBook:
         """Accepted prompt tokens not yet computed."""
         under_way = sum(s.num_tokens_to_run for s in self.running if s.num_tokens_to_run > 1)
         return under_way + sum(s.num_tokens_to_run for s in self.waiting)
+
+    @property
+    def num_context_tokens(self) -> int:
+        """KV tokens of running sequences."""
+        return sum(sequence.num_computed_tokens for sequence in self.running)
 
     @property
     def load(self) -> WorkerLoad:
@@ -178,6 +184,13 @@ class SequenceBook:
         watchers, self._room_watchers = self._room_watchers, []
         for callback in watchers:
             callback()
+
+    async def wait_until_empty(self) -> None:
+        """Return when no sequence has an owner any more."""
+        while self.owners:
+            left = asyncio.Event()
+            self.when_there_is_room(left.set)
+            await left.wait()
 
     def _take(self, num_blocks: int) -> list[int]:
         block_ids = self.pool.allocate(num_blocks)

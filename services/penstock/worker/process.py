@@ -1,0 +1,201 @@
+"""Processes 4 and 5: one program for every language role. It joins an engine, the Prefill and the Decode service.
+
+Its role decides only what is routed to it, so a flip needs neither restart nor reload. It stands above prefill/ and
+decode/, which know nothing of each other.
+"""
+
+import asyncio
+import importlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from penstock import __version__
+from penstock.core.errors import Draining
+from penstock.core.policies.admission import AdmissionLimits
+from penstock.core.policies.batching import BatchLimits
+from penstock.core.types import Role, WorkerRef, WorkerState
+from penstock.decode.intake import Intake
+from penstock.decode.loop import Decoder
+from penstock.decode.service import DecodeService
+from penstock.engine.loop import EngineLoop
+from penstock.engine.options import Build, EngineOptions
+from penstock.engine.runner import Runner
+from penstock.prefill.handoff import HandoffLimits
+from penstock.prefill.links import DecodeLinks
+from penstock.prefill.loop import Prefiller
+from penstock.prefill.service import PrefillService
+from penstock.runtime import clock
+from penstock.runtime.channel import Channels
+from penstock.runtime.lifecycle import new_incarnation
+from penstock.runtime.server import RpcServer
+from penstock.runtime.settings import WorkerSettings
+from penstock.runtime.telemetry import serve_metrics
+from penstock.transfer.policy import TransferPolicy
+from penstock.transfer.receiver import KvReceiver
+from penstock.transfer.sender import KvSender
+from penstock.wire import stubs
+from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
+from penstock.worker.metrics import WorkerMetrics
+from penstock.worker.registration import Registration
+from penstock.worker.service import WorkerService
+
+ENGINES = {"torch": "penstock.engine.model_runner", "mock": "penstock.engine.mock_runner"}
+"""Loaded by name, so that a mock worker never pays for torch."""
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
+    """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
+    worker = Worker(settings, build_runner(settings))
+    await worker.start(stop)
+    try:
+        return await worker.run(stop)
+    finally:
+        await worker.close()
+
+
+def build_runner(settings: WorkerSettings) -> Runner:
+    """Load the model, or its mock."""
+    build: Build = importlib.import_module(ENGINES[settings.engine]).build
+    return build(
+        EngineOptions(
+            folder=Path(settings.model),
+            device=settings.device,
+            dtype=settings.dtype,
+            block_size=settings.block_size,
+            num_blocks=settings.num_blocks,
+            kv_memory_bytes=settings.kv_memory_bytes,
+            mock_costs=settings.mock_costs,
+        )
+    )
+
+
+class Worker:
+    """The parts of one worker process and how they hold on to each other."""
+
+    def __init__(self, settings: WorkerSettings, runner: Runner) -> None:
+        self._settings = settings
+        self._drain_timeout_s = settings.drain_timeout_s
+        self._runner = runner
+        self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
+        self._channels = Channels()
+        self._server = RpcServer()
+        self._metrics_address = ""
+        me = self._ref.worker_id, self._ref.incarnation
+        allowed = tuple(name for name in settings.transports if name != "tcp" or settings.allow_tcp)
+        self._policy = TransferPolicy(allowed=allowed, host=settings.address.rpartition(":")[0])
+        self._receiver = KvReceiver(me)
+        self._sender = KvSender(runner.kv, self._policy, me)
+        self._engine = EngineLoop(
+            runner,
+            BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
+            AdmissionLimits(settings.max_num_sequences, max_pending_tokens=2 * settings.max_batch_tokens),
+            clock.now_s,
+        )
+        book = self._engine.book
+        self._decoder = Decoder(book, clock.now_s)
+        self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)
+        self._links = DecodeLinks(me, runner.info.revision, self._sender, self._open_link)
+        self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
+        self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
+        self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Listen for KV, serve RPCs and metrics. `stop` is set when an operator asks for a drain."""
+
+        def begin_drain(timeout_s: float) -> None:
+            self._drain_timeout_s = timeout_s
+            stop.set()
+
+        await self._receiver.start(self._runner.kv, self._policy)
+        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, begin_drain)
+        prefill_service = PrefillService(self._prefiller)
+        decode_service = self._decode_service
+        self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
+        self._server.add(
+            lambda server: stubs.add_decode(server, decode_service.stream, decode_service.link, clock.now_s)
+        )
+        self._server.add(lambda server: stubs.add_worker(server, worker_service.drain, worker_service.holdings))
+        address = await self._server.start(self._settings.address)
+        self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
+        self._prefiller.me = self._ref
+        decode_service.welcome = LinkWelcome(
+            self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
+        )
+        metrics = WorkerMetrics(
+            self._runner.info.name,
+            self._engine,
+            self._intake,
+            self._links,
+            self._sender.counters,
+            self._receiver.counters,
+        )
+        self._metrics_address = serve_metrics(metrics.register(), self._settings.metrics_address)
+        await self._server.set_serving(True)
+        log.info("%s worker at %s, incarnation %x", self._settings.role, address, self._ref.incarnation)
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Work until `stop`; then take nothing new, finish what is held, and hand over what is left."""
+        async with asyncio.TaskGroup() as tasks:
+            engine = tasks.create_task(self._engine.run())
+            registration = tasks.create_task(self._registration.run())
+            await stop.wait()
+            await self._drain()
+            registration.cancel()
+            engine.cancel()
+        return 0
+
+    async def close(self) -> None:
+        await self._prefiller.close()
+        await self._links.close()
+        await self._sender.close()
+        await self._server.stop(grace_s=0.5)
+        await self._receiver.close()
+        await self._channels.close()
+        self._runner.close()
+
+    def state(self) -> WorkerState:
+        """How the worker is, for a heartbeat."""
+        settings, book, costs = self._settings, self._engine.book, self._engine.costs
+        return WorkerState(
+            ref=self._ref,
+            role=Role(settings.role),
+            group=settings.group,
+            model=self._runner.info.name,
+            revision=self._runner.info.revision,
+            metrics_address=self._metrics_address,
+            block_size=book.pool.block_size,
+            num_blocks=book.pool.num_blocks,
+            num_free_blocks=book.pool.num_free,
+            num_waiting=len(book.waiting),
+            num_running=len(book.running),
+            max_num_sequences=settings.max_num_sequences,
+            num_prefill_tokens=book.num_pending_tokens,
+            num_context_tokens=book.num_context_tokens,
+            prefill_base_s=costs.prefill_base_s,
+            prefill_s_per_token=costs.prefill_s_per_token,
+            token_interval_s=costs.token_interval_s,
+            is_draining=book.is_draining,
+            transports=self._links.transports,
+            version=__version__,
+        )
+
+    async def _drain(self) -> None:
+        book, timeout_s = self._engine.book, self._drain_timeout_s
+        book.is_draining = True
+        self._registration.announce()
+        await self._server.set_serving(False)
+        log.info("draining: %d sequences to finish within %.0f s", len(book.owners), timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await book.wait_until_empty()
+        except TimeoutError:
+            log.warning("%d sequences are handed back to their gateways", len(book.owners))
+        error = Draining("The worker is going away.")
+        self._prefiller.fail_all(error)
+        self._decoder.fail_all(error)
+
+    def _open_link(self, ref: WorkerRef, calls: AsyncIterator[LinkCalls]) -> AsyncIterator[LinkEvents]:
+        return aiter(stubs.decode_link(self._channels.get(ref.address), clock.now_s)(calls))
