@@ -19,6 +19,7 @@ Reply = TypeVar("Reply")
 Now = Callable[[], float]
 StreamHandler = Callable[[AsyncIterator[Call], "grpc.aio.ServicerContext[Any, Any]"], AsyncIterator[Reply]]
 UnaryHandler = Callable[[Call, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Reply]]
+NamedHandler = tuple[str, "grpc.RpcMethodHandler[Any, Any]"]
 PACKAGE = "penstock.wire.v1"
 
 
@@ -49,14 +50,14 @@ class _Method(Generic[Call, Reply]):
     def unary(self, channel: grpc.aio.Channel) -> "grpc.aio.UnaryUnaryMultiCallable[Call, Reply]":
         return channel.unary_unary(self.path, self.serialize_call, self.decode_reply)
 
-    def stream_handler(self, handler: StreamHandler[Call, Reply]) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+    def stream_handler(self, handler: StreamHandler[Call, Reply]) -> NamedHandler:
         return self.name, grpc.stream_stream_rpc_method_handler(
             handler,
             self.decode_call,
             self.serialize_reply,
         )
 
-    def unary_handler(self, handler: UnaryHandler[Call, Reply]) -> tuple[str, grpc.RpcMethodHandler[Any, Any]]:
+    def unary_handler(self, handler: UnaryHandler[Call, Reply]) -> NamedHandler:
         return self.name, grpc.unary_unary_rpc_method_handler(
             handler,
             self.decode_call,
@@ -196,7 +197,7 @@ def worker_holdings(channel: grpc.aio.Channel) -> "grpc.aio.UnaryUnaryMultiCalla
 # --- server side -----------------------------------------------------------------------------------------------------
 
 
-def _add(server: grpc.aio.Server, service: str, *handlers: tuple[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+def _add(server: grpc.aio.Server, service: str, *handlers: NamedHandler) -> None:
     handler = grpc.method_handlers_generic_handler(f"{PACKAGE}.{service}", dict(handlers))
     server.add_generic_rpc_handlers((handler,))
 

@@ -44,14 +44,17 @@ class Registration:
         self._has_news.set()
 
     async def run(self) -> None:
+        is_waiting = False
         while True:
             try:
                 response = await call(self._register, RegisterRequest(self._describe()), timeout_s=REPLY_TIMEOUT_S)
             except PenstockError as error:
-                log.info("the scheduler does not answer yet: %s", error.message)
+                log.log(logging.DEBUG if is_waiting else logging.INFO, "waiting for the scheduler: %s", error.message)
+                is_waiting = True
                 await asyncio.sleep(RETRY_INTERVAL_S)
                 continue
             log.info("registered; router at %s", response.router_address)
+            is_waiting = False
             await self._beat(response)
 
     async def _beat(self, registered: RegisterResponse) -> None:

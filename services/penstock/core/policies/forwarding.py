@@ -6,6 +6,7 @@ Life of a request: before and after `routing`, and instead of it while the contr
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from penstock.core.errors import BlocksExhausted, PenstockError, QueueFull, Refused
 from penstock.core.types import Candidate, Role, RoutingDecision, WorkerRef, WorkerState
 
 WorkerLife = tuple[str, int]  # (worker_id, incarnation)
@@ -64,18 +65,21 @@ def order_candidates(
     return tuple(sorted(alive, key=lambda candidate: life_of(candidate.ref) in suspects))
 
 
+def waits_for_capacity(error: PenstockError) -> bool:
+    """Whether the worker that said this may say otherwise soon; any other no is about the worker or the attempt."""
+    return isinstance(error, (QueueFull, BlocksExhausted)) or type(error) is Refused
+
+
 def excluded_ids(lost: Collection[WorkerLife], workers: Sequence[WorkerState]) -> frozenset[str]:
     """Names a router should leave out: lost lives, unless the worker has come back as another one."""
+    if not lost:
+        return frozenset()
     now_alive = {worker.ref.worker_id: worker.ref.incarnation for worker in workers}
     return frozenset(name for name, incarnation in lost if now_alive.get(name, incarnation) == incarnation)
 
 
-def merge_membership(
-    known: Sequence[WorkerState], heard: Sequence[WorkerState], is_router_new: bool
-) -> tuple[WorkerState, ...]:
-    """The membership to believe in: what the router says, and while it is new also those not yet registered again."""
-    if not is_router_new:
-        return tuple(heard)
+def merge_membership(known: Sequence[WorkerState], heard: Sequence[WorkerState]) -> Sequence[WorkerState]:
+    """What a router that has just started says, and those it does not know of because they have yet to register."""
     names = {worker.ref.worker_id for worker in heard}
     return (*heard, *(worker for worker in known if worker.ref.worker_id not in names))
 

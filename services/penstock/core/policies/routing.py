@@ -158,13 +158,14 @@ def _score_prefill(
     is_exploring = crc32(query.request_id.encode()) % policy.explore_every == 0
     scores: list[float] = []
     own_costs: list[float] = []
-    most_cached = query.num_tokens - 1  # the last token is always run, to sample from
+    num_tokens = query.num_tokens
+    most_cached = num_tokens - 1  # the last token is always run, to sample from
     for worker in workers:
         rate, base = worker.prefill_s_per_token, worker.prefill_base_s
         if is_exploring or rate <= 0:
             rate, base = best_rate, best_base
-        num_cached = min(num_cached_tokens.get(worker.ref.worker_id, 0), most_cached) if num_cached_tokens else 0
-        own = base + (query.num_tokens - num_cached) * rate
+        num_cached = num_cached_tokens.get(worker.ref.worker_id, 0) if num_cached_tokens else 0
+        own = base + (num_tokens - (num_cached if num_cached < most_cached else most_cached)) * rate
         own_costs.append(own)
         scores.append(own + worker.num_prefill_tokens * rate)
     best = min(scores)
@@ -190,13 +191,14 @@ def _score_decode(
     predicted_s: list[float] = []
     hit_weight = policy.hit_weight / query.num_tokens
     for worker, measured_s in zip(workers, empty_s, strict=True):
-        places = (worker.num_running + worker.num_waiting + 1) / worker.max_num_sequences
+        occupancy = (worker.num_running + worker.num_waiting + 1) / worker.max_num_sequences
         blocks = 1 - (worker.num_free_blocks - num_tokens_held / worker.block_size) / worker.num_blocks
-        occupancy = max(places, blocks)
+        if blocks > occupancy:  # written out, as are the others below: max() would double the cost of the loop
+            occupancy = blocks
         predicted_s.append((measured_s or best_s) * (1 + occupancy))
         if num_cached_tokens:
             occupancy -= hit_weight * num_cached_tokens.get(worker.ref.worker_id, 0)
-        scores.append(max(measured_s, floor_s) * (1 + occupancy))
+        scores.append((measured_s if measured_s > floor_s else floor_s) * (1 + occupancy))
     return _Scores(scores, predicted_s, min(scores))
 
 

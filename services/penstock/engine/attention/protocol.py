@@ -74,5 +74,8 @@ class Attention(Protocol):
         ...
 
     def attend(self, layer: int, query: Tensor) -> Tensor:
-        """Causal attention of each query token to its sequence's context in the pool -> [num_tokens, num_heads * head_dim]."""
+        """Causal attention of each query token to its sequence's context in the pool.
+
+        query: as rotate_and_write returned it. Returns [num_tokens, num_heads * head_dim], contiguous.
+        """
         ...

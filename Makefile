@@ -1,0 +1,74 @@
+# Nothing is presumed but Python 3.11, pip and make.
+
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test test-unit format proto bench clean
+.PHONY: check check-style check-types check-imports check-sizes check-proto
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Penstock needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --clear --without-pip $(VENV) && \
+	    $(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+
+# Stamps: pip runs only when what is to be installed has changed.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Penstock into $(VENV) (once; takes a few minutes)"
+	$(PIP) -e '.[all]'
+	@touch $@
+
+$(VENV)/.setup: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Penstock and its tools into $(VENV) (once; takes a few minutes)"
+	$(PIP) -e '.[all,dev]'
+	@touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.setup ## install everything, tools included, into .venv
+
+serve: $(VENV)/.serve ## run the whole system here; ARGS="--prefill 2 --port 9000" and the like
+	@exec $(BIN)/penstock up $(ARGS)
+
+test: setup ## all tests; ARGS="-k name" and the like
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: setup ## the tests that take seconds
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: check-style check-types check-imports check-sizes check-proto ## style, types, import directions, sizes, freshness of generated code
+
+check-style: setup
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+check-types: setup
+	$(BIN)/mypy $(SOURCES)
+
+check-imports: setup
+	$(BIN)/lint-imports --no-logo
+
+check-sizes: setup
+	$(BIN)/python tools/house_rules.py $(SOURCES)
+
+check-proto: setup
+	$(BIN)/python tools/build_proto.py --check
+
+format: setup ## let ruff put the code in order
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+proto: setup ## generate services/penstock/wire/v1 from proto/
+	$(BIN)/python tools/build_proto.py
+
+bench: setup ## speed of engine, transfer and gateway, beside what bounds them
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what can be made again, .venv included
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,203 @@
+"""KV transfer between two processes of this host, GB/s per transport and size, against a memcpy in the same run.
+
+    python benchmarks/transfer.py [--sizes 1,16,64,256] [--transports shared_memory,ucx,tcp] [--rounds 7]
+
+A push counts from its call until the receiver has verified every checksum in its own pool and said so.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from penstock.core.kv_layout import KvLayout, TransferEndpoint
+from penstock.runtime import clock
+from penstock.transfer.channel import KvChannel
+from penstock.transfer.memory import KvMemory, allocate_kv_memory
+from penstock.transfer.policy import TRANSPORTS, TransferPolicy
+from penstock.transfer.receiver import KvReceiver
+from penstock.transfer.sender import KvSender
+
+MIB = 1 << 20
+SIZES = (1, 16, 64, 256)  # MiB
+NUM_BLOCKS = 256
+LAYOUT = KvLayout(
+    num_layers=32, num_kv_heads=8, head_dim=128, block_size=16, num_blocks=NUM_BLOCKS, element_bytes=2, dtype="bfloat16"
+)
+RECEIVER, SENDER = ("decode-0", 11), ("prefill-0", 22)
+DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. Rates are medians in GB/s; `memcpy` copies as many bytes in one call, between two pools."""
+
+    transport: str
+    blocks: str  # "contiguous" or "scattered"
+    size_mib: int
+    rate: float
+    memcpy: float
+
+    @property
+    def ratio(self) -> float:
+        return self.rate / self.memcpy
+
+
+async def run(sizes: Sequence[int] = SIZES, transports: Sequence[str] = TRANSPORTS, rounds: int = 7) -> list[Row]:
+    """Measure every combination; the receiver is a process of its own."""
+    memory = allocate_kv_memory(LAYOUT)
+    memory.pool[:] = np.random.default_rng(0).integers(0, 256, len(memory.pool), np.uint8)
+    scratch = allocate_kv_memory(LAYOUT)
+    scratch.pool[:] = 1
+    rows = []
+    for transport in transports:
+        policy = TransferPolicy(allowed=(transport,))
+        async with _Peer(policy) as peer:
+            sender = KvSender(memory, policy, SENDER)
+            channel = await sender.connect(*RECEIVER, [LAYOUT], peer.endpoints)
+            for size in sizes:
+                for blocks in ("contiguous", "scattered"):
+                    rows.append(await _measure(channel, peer, (blocks, size, rounds), (memory, scratch)))
+            await sender.close()
+    memory.close()
+    scratch.close()
+    return rows
+
+
+async def _measure(
+    channel: KvChannel, peer: "_Peer", case: tuple[str, int, int], pools: tuple[KvMemory, KvMemory]
+) -> Row:
+    blocks, size, rounds = case
+    num_tokens = size * MIB // LAYOUT.token_bytes
+    num_blocks = -(-num_tokens // LAYOUT.block_size)
+    draw = np.random.default_rng(size)
+    order: Callable[[], list[int]] = (
+        (lambda: list(range(num_blocks)))
+        if blocks == "contiguous"
+        else (lambda: [int(block) for block in draw.permutation(NUM_BLOCKS)[:num_blocks]])
+    )
+    source, destination = order(), order()
+    pushes, copies = [], []
+    for turn in range(rounds + 1):
+        copied = _memcpy_s(pools, size * MIB)
+        reservation_id = await peer.expect(destination, num_tokens)
+        layers, tokens = range(LAYOUT.num_layers), range(num_tokens)
+        deadline_s = clock.now_s() + DEADLINE_S
+        stats = await channel.push(reservation_id, source, destination, 0, layers, tokens, deadline_s)
+        if turn:  # the first touches pages
+            pushes.append(stats.seconds)
+            copies.append(copied)
+    num_bytes = num_tokens * LAYOUT.token_bytes
+    return Row(channel.transport, blocks, size, num_bytes / median(pushes) / 1e9, size * MIB / median(copies) / 1e9)
+
+
+def _memcpy_s(pools: tuple[KvMemory, KvMemory], num_bytes: int) -> float:
+    source, destination = (memory.pool[:num_bytes] for memory in pools)
+    began_s = clock.now_s()
+    np.copyto(destination, source)
+    return clock.now_s() - began_s
+
+
+class _Peer:
+    """The receiving process; it is told what to expect, one JSON line at a time."""
+
+    def __init__(self, policy: TransferPolicy) -> None:
+        self._policy = policy
+        self._reservation_id = 0
+        self.endpoints: list[TransferEndpoint] = []
+
+    async def __aenter__(self) -> "_Peer":
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--receive",
+            *self._policy.allowed,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for transport, address, host_id in (await self._line())["endpoints"]:
+            self.endpoints.append(TransferEndpoint(transport, address.encode(), host_id))
+        return self
+
+    async def _line(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(await self._process.stdout.readline())
+
+    async def expect(self, block_ids: list[int], num_tokens: int) -> int:
+        assert self._process.stdin is not None
+        self._reservation_id += 1
+        line = {"reservation_id": self._reservation_id, "block_ids": block_ids, "num_tokens": num_tokens}
+        self._process.stdin.write(json.dumps(line).encode() + b"\n")
+        await self._line()
+        return self._reservation_id
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+
+
+async def receive(transport: str) -> None:
+    """The receiving process: serve until standard input ends."""
+    memory = allocate_kv_memory(LAYOUT)
+    memory.pool[:] = 0
+    receiver = KvReceiver(RECEIVER)
+    await receiver.start(memory, TransferPolicy(allowed=(transport,)))
+    endpoints = [(e.transport, e.address.decode(), e.host_id) for e in receiver.endpoints]
+    print(json.dumps({"endpoints": endpoints}), flush=True)
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        told = json.loads(line)
+        receiver.expect(
+            SENDER, told["reservation_id"], told["block_ids"], 0, told["num_tokens"], on_complete=lambda: None
+        )
+        print("{}", flush=True)
+    await receiver.close()
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"numpy {version('numpy')}, xxhash {version('xxhash')}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="MiB, comma-separated")
+    parser.add_argument("--transports", default=",".join(TRANSPORTS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--receive", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.receive:
+        asyncio.run(receive(arguments.receive))
+        return
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    rows = asyncio.run(run(sizes, arguments.transports.split(","), arguments.rounds))
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
+    print(machine())
+    print(f"{'transport':14} {'blocks':11} {'MiB':>5} {'GB/s':>7} {'memcpy':>7} {'ratio':>6}")
+    for row in rows:
+        print(
+            f"{row.transport:14} {row.blocks:11} {row.size_mib:5d} {row.rate:7.2f} {row.memcpy:7.2f} {row.ratio:6.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

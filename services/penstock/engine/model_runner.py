@@ -1,0 +1,146 @@
+"""Runs batches of a real model: one flattened forward pass for each step, in a thread of its own.
+
+Life of a request: prefill (step 4) and decode (step 8) compute here. While a step runs, the event loop stays free; it is
+told after each group of layers that their KV is in the pool, so that it leaves while later layers still compute.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from penstock.core.errors import InvalidSettings
+from penstock.core.types import Batch, ModelInfo, SampledToken, StepOutput
+from penstock.engine.attention.backends import attention_for
+from penstock.engine.attention.protocol import Attention, AttentionGeometry
+from penstock.engine.checkpoint import Checkpoint
+from penstock.engine.host_memory import keep_freed_memory
+from penstock.engine.kv_cache import kv_layout, kv_tensor
+from penstock.engine.models.config import DTYPES, ModelConfig
+from penstock.engine.models.decoder import AfterLayer, Decoder
+from penstock.engine.models.rope import rope_table
+from penstock.engine.options import EngineOptions
+from penstock.engine.runner import LayersDone
+from penstock.engine.sampler import sample
+from penstock.engine.step_tensors import StepInputs, build_inputs, to_device
+from penstock.engine.weights import load_decoder
+from penstock.runtime.clock import now_s
+from penstock.transfer.memory import KvMemory, allocate_kv_memory
+
+NUM_LAYER_GROUPS = 4  # of one step: enough for transfers to overlap with compute, few enough to cost nothing
+
+
+def build(options: EngineOptions) -> "ModelRunner":
+    """Load the model in a folder and allocate its KV pool.
+
+    All of it in the thread that will run it: OpenMP keeps a team of threads for each thread that ever computed, and with
+    more of them than cores it stops spinning between parallel regions, which halves the speed of a decode.
+    """
+    executor = ThreadPoolExecutor(1, "model-runner")
+    try:
+        return executor.submit(_load, options, executor).result()
+    except BaseException:
+        executor.shutdown()
+        raise
+
+
+def _load(options: EngineOptions, executor: ThreadPoolExecutor) -> "ModelRunner":
+    device = _device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    checkpoint = Checkpoint(options.folder)
+    config = checkpoint.config
+    dtype = _dtype(options.dtype, config)
+    decoder = load_decoder(checkpoint, dtype, device)
+    num_blocks = options.count_blocks(kv_layout(config, dtype, 1, options.block_size).token_bytes)
+    memory = allocate_kv_memory(kv_layout(config, dtype, num_blocks, options.block_size))
+    geometry = AttentionGeometry(
+        config.num_heads, config.num_kv_heads, config.head_dim, config.head_dim**-0.5, config.windows
+    )
+    rope = rope_table(config.rope, config.head_dim, config.max_context_tokens)
+    attention = attention_for(device)(geometry, rope, kv_tensor(memory))
+    info = ModelInfo(
+        name=options.folder.name,
+        revision=f"{checkpoint.revision()}-{str(dtype).removeprefix('torch.')}",
+        vocab_size=config.vocab_size,
+        max_context_tokens=config.max_context_tokens,
+        eos_token_ids=config.eos_token_ids,
+    )
+    return ModelRunner(decoder, attention, info, memory, executor)
+
+
+class ModelRunner:
+    """A Runner on torch. All that touches tensors happens in the executor's one thread."""
+
+    def __init__(
+        self, decoder: Decoder, attention: Attention, info: ModelInfo, memory: KvMemory, executor: ThreadPoolExecutor
+    ) -> None:
+        self._decoder = decoder
+        self._attention = attention
+        self._info = info
+        self._eos_token_ids = tuple(sorted(info.eos_token_ids))
+        self._memory = memory
+        self._executor = executor
+        self._layer_groups = _layer_groups(decoder.config.num_layers, NUM_LAYER_GROUPS)
+
+    @property
+    def kv(self) -> KvMemory:
+        return self._memory
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:
+        loop = asyncio.get_running_loop()
+        inputs = build_inputs(batch, self._memory.layout.block_size, self._eos_token_ids)
+
+        def after_layer(layer: int) -> None:
+            if on_layers_done and (group := self._layer_groups.get(layer)):
+                loop.call_soon_threadsafe(on_layers_done, group)
+
+        begin_s = now_s()
+        sampled = await loop.run_in_executor(self._executor, self._forward, inputs, after_layer)
+        tokens: list[SampledToken | None] = [None] * len(batch.items)
+        for item, token in zip(inputs.sampled_items, sampled, strict=True):
+            tokens[item] = token
+        return StepOutput(batch.step, tuple(tokens), now_s() - begin_s)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        del self._attention  # its views hold the pool's mapping
+        self._memory.close()
+
+    @torch.inference_mode()
+    def _forward(self, inputs: StepInputs, after_layer: AfterLayer) -> list[SampledToken]:
+        token_ids, last_tokens, step = to_device(inputs, self._decoder.device)
+        self._attention.begin(step)
+        hidden = self._decoder.forward(token_ids, self._attention, after_layer)
+        if not inputs.rows:
+            return []
+        return sample(self._decoder.logits(hidden.index_select(0, last_tokens)), inputs.rows)
+
+
+def _layer_groups(num_layers: int, num_groups: int) -> dict[int, range]:
+    """By its last layer, each group of layers that is reported as one."""
+    bounds = [num_layers * i // num_groups for i in range(num_groups + 1)]
+    return {end - 1: range(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False) if end > begin}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidSettings("device", name, "no such device type; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettings("device", name, "torch sees no CUDA device here")
+    return device
+
+
+def _dtype(name: str, config: ModelConfig) -> torch.dtype:
+    if name not in ("auto", *DTYPES):
+        raise InvalidSettings("dtype", name, f"use auto or one of {', '.join(DTYPES)}")
+    dtype: torch.dtype = getattr(torch, config.dtype if name == "auto" else name)
+    return dtype

@@ -1,0 +1,85 @@
+"""The ASGI application: finds the handler of a request, and makes of every failure an answer in OpenAI's shape.
+
+Life of a request: where it begins. Nothing is between this and the server, so nothing else can fail it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from penstock.core.errors import InternalError, PenstockError
+from penstock.gateway.api import generate, state, tokens
+from penstock.gateway.api.caller import Caller, identify
+from penstock.gateway.api.error_body import MethodNotAllowed, NotFound, error_body, error_headers
+from penstock.gateway.api.exchange import Exchange, Receive, Scope, Send
+from penstock.gateway.api.service import Service
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Service, Exchange, Caller], Awaitable[None]]
+
+
+class Route(NamedTuple):
+    """What a path answers to."""
+
+    method: str
+    handler: Handler
+    needs_key: bool = True
+
+
+ROUTES = {
+    "/v1/chat/completions": Route("POST", generate.chat_completions),
+    "/v1/completions": Route("POST", generate.completions),
+    state.MODELS_PATH: Route("GET", state.models),
+    f"{state.MODELS_PATH}/": Route("GET", state.model),  # and every path below it
+    "/tokenize": Route("POST", tokens.tokenize),
+    "/detokenize": Route("POST", tokens.detokenize),
+    "/cluster": Route("GET", state.cluster),
+    # what probes, scrapers and people without a key look at
+    "/health": Route("GET", state.health, needs_key=False),
+    "/ready": Route("GET", state.ready, needs_key=False),
+    "/metrics": Route("GET", state.metrics, needs_key=False),
+    "/": Route("GET", state.page, needs_key=False),
+}
+
+
+class App:
+    """Callable as ASGI demands."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send)
+        path = f"{state.MODELS_PATH}/" if exchange.path.startswith(f"{state.MODELS_PATH}/") else exchange.path
+        route = ROUTES.get(path)
+        try:
+            await self._answer(exchange, route)
+        except PenstockError as error:
+            await self._fail(exchange, error)
+        except Exception:  # the outermost loop of a request: it fails, the process lives
+            log.exception("request %s to %s failed", exchange.request_id, path)
+            await self._fail(exchange, InternalError(f"The gateway failed; its log has request {exchange.request_id}."))
+        finally:
+            if exchange.status:
+                self._service.metrics.responses.labels(path if route else "other", exchange.status).inc()
+
+    async def _answer(self, exchange: Exchange, route: Route | None) -> None:
+        if route is None:
+            raise NotFound(f"Unknown path: {exchange.method} {exchange.path[:128]}.")
+        if exchange.method != route.method and (exchange.method, route.method) != ("HEAD", "GET"):
+            raise MethodNotAllowed(f"{exchange.path[:128]} answers to {route.method}, not to {exchange.method[:16]}.")
+        service = self._service
+        arrived_s = service.now_s()
+        caller = identify(exchange, service.keys, arrived_s) if route.needs_key else Caller(arrived_s)
+        await route.handler(service, exchange, caller)
+
+    async def _fail(self, exchange: Exchange, error: PenstockError) -> None:
+        self._service.metrics.errors.labels(error.code).inc()
+        if error.http_status >= 500:
+            log.warning("request %s: %s: %s", exchange.request_id, error.code, error.message)
+        if exchange.is_streaming:
+            # the status is out; OpenAI's clients raise on this event, and [DONE] does not follow
+            await exchange.end_stream(b"data: " + error_body(error) + b"\n\n")
+        elif not exchange.status:
+            await exchange.respond(error_body(error), error.http_status, headers=error_headers(error))

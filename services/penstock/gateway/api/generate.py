@@ -1,0 +1,54 @@
+"""/v1/chat/completions and /v1/completions.
+
+Life of a request: step 1, from the body to token ids.
+"""
+
+from penstock.gateway.api.answer import Answer, Asked
+from penstock.gateway.api.caller import Caller
+from penstock.gateway.api.chat_body import ChatBody
+from penstock.gateway.api.completion_body import OPENAI_DEFAULT_MAX_TOKENS, CompletionBody
+from penstock.gateway.api.exchange import Exchange
+from penstock.gateway.api.json_body import parse_body
+from penstock.gateway.api.sampling_body import check_token_ids
+from penstock.gateway.api.service import Service
+from penstock.gateway.api.streamed import StreamedAnswer
+from penstock.gateway.api.whole import respond_whole
+
+
+async def chat_completions(service: Service, exchange: Exchange, caller: Caller) -> None:
+    """A conversation, continued."""
+    body = parse_body(ChatBody, await exchange.read(service.limits.max_body_bytes))
+    model = service.model
+    model.check_name(body.model)
+    num_logprobs = body.num_logprobs
+    text = model.tokenizer.render_chat(body.turns(), body.template_variables())
+    prompt = await model.tokenizer.encode(text, add_special_tokens=False)  # the template wrote them
+    max_tokens = model.output_limit(len(prompt), body.token_limit, service.limits.default_max_tokens, "messages")
+    sampling = body.sampling(max_tokens, num_logprobs, model.tokenizer.vocab_size)
+    await _send(service, exchange, Answer(service, caller, Asked(body, [prompt], sampling), "chatcmpl"), is_chat=True)
+
+
+async def completions(service: Service, exchange: Exchange, caller: Caller) -> None:
+    """Texts or token ids, continued."""
+    body = parse_body(CompletionBody, await exchange.read(service.limits.max_body_bytes))
+    model = service.model
+    model.check_name(body.model)
+    prompts: list[list[int]] = []
+    for prompt in body.prompt:
+        if isinstance(prompt, str):
+            prompts.append(await model.tokenizer.encode(prompt, body.add_special_tokens))
+        else:
+            check_token_ids(prompt, model.tokenizer.vocab_size, "prompt")
+            prompts.append(prompt)
+    # one limit for all, and the longest prompt leaves the least room
+    limits = [model.output_limit(len(ids), body.max_tokens, OPENAI_DEFAULT_MAX_TOKENS, "prompt") for ids in prompts]
+    sampling = body.sampling(min(limits), body.logprobs, model.tokenizer.vocab_size)
+    await _send(service, exchange, Answer(service, caller, Asked(body, prompts, sampling), "cmpl"), is_chat=False)
+
+
+async def _send(service: Service, exchange: Exchange, answer: Answer, is_chat: bool) -> None:
+    if not answer.asked.body.stream:
+        await respond_whole(exchange, answer, service.model, is_chat)
+        return
+    with service.metrics.open_streams.track_inprogress():
+        await StreamedAnswer(exchange, answer, service.model, is_chat).send()

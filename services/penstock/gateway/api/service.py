@@ -1,0 +1,58 @@
+"""What the handlers stand on: the model, the dispatcher, the keys, the limits. Made once per process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from penstock.core.errors import ContextTooLong, InvalidRequest, ModelNotFound
+from penstock.gateway.api.auth import ApiKeys
+from penstock.gateway.generation import Dispatcher
+from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The one model of this gateway."""
+
+    name: str
+    tokenizer: Tokenizer
+    max_context_tokens: int
+    created_s: int  # wall clock
+
+    def check_name(self, name: str) -> None:
+        """A request that names no model means this one."""
+        if name and name != self.name:
+            raise ModelNotFound(name[:128], self.name)
+
+    def output_limit(self, num_prompt_tokens: int, asked: int | None, default: int, param: str) -> int:
+        """Tokens the answer may have. What was asked for must fit; a default is cut to what is left."""
+        if num_prompt_tokens == 0:
+            raise InvalidRequest(f"'{param}' has no tokens.", param)
+        num_tokens = num_prompt_tokens + (1 if asked is None else asked)
+        if num_tokens > self.max_context_tokens:
+            raise ContextTooLong(num_tokens, self.max_context_tokens, param)
+        return min(default, self.max_context_tokens - num_prompt_tokens) if asked is None else asked
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """What one request may ask for."""
+
+    default_max_tokens: int = 1024
+    max_body_bytes: int = 4 * 2**20
+    max_num_choices: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything a handler may need of its process."""
+
+    gateway_id: str
+    model: ServedModel
+    dispatcher: Dispatcher
+    metrics: GatewayMetrics
+    keys: ApiKeys
+    limits: ApiLimits
+    now_s: Callable[[], float]
+    wall_s: Callable[[], float]
+    is_stopping: Callable[[], bool]

@@ -1,0 +1,116 @@
+"""What the gateway tells of itself and of the system: models, health, readiness, metrics, membership."""
+
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import penstock
+from penstock.core.errors import ModelNotFound, NoWorkers
+from penstock.core.types import WorkerState
+from penstock.gateway.api.caller import Caller
+from penstock.gateway.api.exchange import Exchange
+from penstock.gateway.api.service import Service
+from penstock.wire.messages import MembershipView
+
+MODELS_PATH = "/v1/models"
+
+_PAGE = """<!doctype html><meta charset="utf-8"><title>Penstock</title>
+<h1>Penstock gateway</h1>
+<p>Serves an OpenAI-compatible API under <code>/v1</code>: chat/completions, completions, models.</p>
+<ul><li><a href="/v1/models">models</a><li><a href="/cluster">cluster</a><li><a href="/ready">ready</a>
+<li><a href="/health">health</a><li><a href="/metrics">metrics</a></ul>
+"""
+
+
+async def page(_service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """Says what this is."""
+    await exchange.respond(_PAGE.encode(), content_type=b"text/html; charset=utf-8")
+
+
+async def models(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """The models served: one."""
+    await exchange.respond_json({"object": "list", "data": [_model(service)]})
+
+
+async def model(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """One model by name; names may have slashes."""
+    name = exchange.path.removeprefix(f"{MODELS_PATH}/")
+    if name != service.model.name:
+        raise ModelNotFound(name[:128], service.model.name)
+    await exchange.respond_json(_model(service))
+
+
+def _model(service: Service) -> dict[str, Any]:
+    served = service.model
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created_s,
+        "owned_by": "penstock",
+        "max_model_len": served.max_context_tokens,
+    }
+
+
+async def health(_service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """This process lives. Says nothing of others: a probe must not restart a gateway because workers are away."""
+    await exchange.respond_json({"status": "ok"})
+
+
+async def ready(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """Requests can be answered: there is a worker for each stage."""
+    if service.is_stopping():
+        raise NoWorkers("The gateway is stopping.")
+    workers = [worker for view in service.dispatcher.membership() for worker in view.workers]
+    for stage, has_worker in (
+        ("prefill", any(worker.takes_prefill for worker in workers)),
+        ("decode", any(worker.takes_decode for worker in workers)),
+    ):
+        if not has_worker:
+            raise NoWorkers(f"No {stage} worker is known yet.")
+    await exchange.respond_json({"status": "ready"})
+
+
+async def metrics(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """For Prometheus."""
+    await exchange.respond(generate_latest(service.metrics.registry), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+async def cluster(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """The system as this gateway sees it; what `penstock status` shows."""
+    gateway = {
+        "id": service.gateway_id,
+        "version": penstock.__version__,
+        "model": service.model.name,
+        "num_requests": service.dispatcher.num_requests,
+        "num_waiting": service.dispatcher.num_waiting,
+    }
+    groups = [_group(view, service.now_s()) for view in service.dispatcher.membership()]
+    await exchange.respond_json({"gateway": gateway, "groups": groups})
+
+
+def _group(view: MembershipView, now_s: float) -> dict[str, Any]:
+    return {"name": view.group, "workers": [_worker(worker, now_s) for worker in view.workers]}
+
+
+def _worker(worker: WorkerState, now_s: float) -> dict[str, Any]:
+    return {
+        "worker_id": worker.ref.worker_id,
+        "incarnation": worker.ref.incarnation,
+        "address": worker.ref.address,
+        "role": worker.role.value,
+        "model": worker.model,
+        "revision": worker.revision,
+        "num_waiting": worker.num_waiting,
+        "num_running": worker.num_running,
+        "num_blocks": worker.num_blocks,
+        "num_free_blocks": worker.num_free_blocks,
+        "block_size": worker.block_size,
+        "num_prefill_tokens": worker.num_prefill_tokens,
+        "num_context_tokens": worker.num_context_tokens,
+        "token_interval_s": worker.token_interval_s,
+        "is_draining": worker.is_draining,
+        "heartbeat_age_s": max(0.0, round(now_s - worker.heartbeat_s, 3)),
+        "transports": dict(worker.transports),
+        "version": worker.version,
+        "metrics_address": worker.metrics_address,
+    }

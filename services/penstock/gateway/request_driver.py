@@ -1,0 +1,252 @@
+"""Takes one request through as many attempts as it needs, until it is finished or cannot be.
+
+    route --> offer to the candidates in turn --> accepted --> ended ok: done
+      ^            | all refuse: wait for capacity    | lost: go on elsewhere, after the tokens delivered so far
+      +------------+----------------------------------+
+
+Life of a request: steps 2 to 8. The tokens themselves do not pass through here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from penstock.core.blocks import HASH_BLOCK_TOKENS, hash_blocks
+from penstock.core.errors import DeadlineExceeded, NoWorkers, Overloaded, PenstockError, RequestCancelled, WorkerLost
+from penstock.core.policies.forwarding import (
+    WorkerLife,
+    excluded_ids,
+    life_of,
+    order_candidates,
+    waits_for_capacity,
+)
+from penstock.core.timeline import Span, Stage
+from penstock.core.types import Candidate, FinishReason, Request, RouteQuery, RoutingDecision, WorkerRef
+from penstock.gateway.attempt import Attempt
+from penstock.gateway.generation import Generation
+from penstock.gateway.limits import DispatchLimits
+from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.routes import Routes
+from penstock.gateway.waiting_queue import Place, WaitingQueue
+from penstock.gateway.worker_sessions import WorkerSessions
+from penstock.wire.messages import PrefillStart
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every request of a gateway shares."""
+
+    routes: Routes
+    sessions: WorkerSessions
+    queue: WaitingQueue
+    limits: DispatchLimits
+    metrics: GatewayMetrics
+    numbers: Iterator[int]  # handles and arrivals, unique within the gateway's life
+    now_s: Callable[[], float]
+
+
+class RequestDriver:
+    """One task per request; it sleeps while the tokens stream."""
+
+    def __init__(self, request: Request, generation: Generation, desk: Desk) -> None:
+        self._request = request
+        self._generation = generation
+        self._desk = desk
+        self._arrival = next(desk.numbers)
+        self._num_attempts = 0
+        self._num_losses = 0
+        self._lost: set[WorkerLife] = set()  # by this request; not asked again while others are left
+        self._progress_s = desk.now_s()  # patience is measured from the last attempt that brought a token
+        self._backoff_s = desk.limits.min_backoff_s
+        self._has_waited = False
+        self._has_turn = False  # woken, and not yet known whether there is room
+        self._attempt: Attempt | None = None
+
+    async def run(self) -> None:
+        try:
+            await self._run()
+        except PenstockError as error:
+            self._generation.fail(error)
+        finally:
+            self._pass_turn()
+
+    def cancel(self) -> None:
+        """Stop the work on every worker at once; the owner of the task cancels the task."""
+        if self._attempt is not None:
+            self._attempt.end(RequestCancelled("The request was cancelled."))
+
+    # --- between attempts ---------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        is_refused = not self._desk.queue.would_lead(self._place())  # nobody overtakes those who wait
+        while not self._generation.is_ended:
+            if is_refused:
+                await self._wait_for_capacity()
+            self._check_deadline()
+            num_tokens = len(self._generation.output_token_ids)
+            error = await self._try_once()
+            if len(self._generation.output_token_ids) > num_tokens:
+                self._progress_s = self._desk.now_s()
+            is_refused = error is not None and waits_for_capacity(error)
+            if is_refused:
+                self._has_turn = False
+            elif error is not None:
+                await self._after(error)
+
+    async def _after(self, error: PenstockError) -> None:
+        """There was nobody to try, or the attempt was lost."""
+        self._pass_turn()
+        if isinstance(error, NoWorkers):
+            self._lost.clear()  # better one that failed before than none
+            await self._wait_for_workers(error)
+            return
+        self._num_losses += 1
+        self._generation.num_resumes += 1
+        self._desk.metrics.resumes.labels(error.code).inc()
+        logger.warning("request %s goes on elsewhere: %s", self._request.request_id, error.message)
+        if len(self._generation.output_token_ids) >= self._request.sampling.max_tokens:
+            self._generation.finish(FinishReason.LENGTH)  # only the news of its end was lost
+        elif self._num_losses >= self._desk.limits.max_losses:
+            raise error
+        elif self._num_losses > 1:  # the first time at once: a reader is waiting
+            limits = self._desk.limits
+            await self._desk.routes.changed(min(limits.max_backoff_s, limits.min_backoff_s * 2**self._num_losses / 4))
+
+    async def _wait_for_capacity(self) -> None:
+        if self._desk.queue.is_full and not self._has_waited and not self._generation.output_token_ids:
+            raise Overloaded("Too many requests are waiting already; try again later.")
+        self._has_waited = True  # it keeps its place from now on, however many come after it
+        began_s = self._desk.now_s()
+        until_s = self._until_s(self._desk.limits.give_up_s)
+        has_turn = await self._desk.queue.wait(self._place(), max(0.0, until_s - began_s))
+        self._desk.metrics.queue_s.observe(self._desk.now_s() - began_s)
+        self._record(Stage.QUEUE, began_s)
+        self._has_turn = has_turn
+        if not has_turn:
+            raise DeadlineExceeded("Every worker is busy, and this request cannot wait any longer; try again later.")
+
+    def _pass_turn(self) -> None:
+        """It needs no capacity any more, or found some: perhaps there is enough for others."""
+        if self._has_turn:
+            self._has_turn = False
+            self._desk.queue.wake(2)
+
+    async def _wait_for_workers(self, error: NoWorkers) -> None:
+        limits = self._desk.limits
+        patience_s = limits.give_up_s if self._generation.output_token_ids else limits.no_workers_timeout_s
+        left_s = min(self._until_s(patience_s), self._progress_s + patience_s) - self._desk.now_s()
+        if left_s <= 0:
+            raise error
+        await self._desk.routes.changed(min(left_s, self._backoff_s))
+        self._backoff_s = min(2 * self._backoff_s, limits.max_backoff_s)
+
+    def _check_deadline(self) -> None:
+        if self._desk.now_s() >= self._until_s(float("inf")):
+            raise DeadlineExceeded("No worker could begin this request before its deadline; try again later.")
+
+    def _until_s(self, patience_s: float) -> float:
+        """How long to wait for a worker: the deadline while it can still be met, else patience decides."""
+        deadline_s = self._request.first_token_deadline_s
+        if self._generation.output_token_ids or deadline_s == float("inf"):
+            return self._progress_s + patience_s
+        return deadline_s
+
+    def _place(self) -> Place:
+        """A request that streams already has a reader waiting in the middle of a sentence: it goes first."""
+        is_streaming = bool(self._generation.output_token_ids)
+        deadline_s = float("-inf") if is_streaming else self._request.first_token_deadline_s
+        return Place(deadline_s, -self._request.priority, self._arrival)
+
+    # --- one attempt --------------------------------------------------------------------------------------------------
+
+    async def _try_once(self) -> PenstockError | None:
+        """Route, and offer to the candidates in turn. None: finished; else why nobody has finished it."""
+        try:
+            decision = await self._route()
+        except NoWorkers as error:
+            return error
+        sessions = self._desk.sessions
+        result: PenstockError = NoWorkers("No worker answered.")
+        decodes = [ranked.ref for ranked in order_candidates(decision.decode, self._lost, sessions.suspects())]
+        if decision.disaggregate and not decodes:
+            return NoWorkers("Every decode worker was lost.")
+        for candidate in order_candidates(decision.prefill, self._lost, sessions.suspects()):
+            attempt = self._attempt = self._offer(candidate, decodes if decision.disaggregate else [candidate.ref])
+            error = await self._verdict(attempt)
+            if attempt.is_accepted:
+                self._backoff_s = self._desk.limits.min_backoff_s
+                self._pass_turn()
+                error = await attempt.ended
+                self._attempt = None
+                if error is not None and not waits_for_capacity(error):
+                    self._lost.add(life_of((attempt.decode or candidate).ref))
+                return error
+            if error is not None and waits_for_capacity(error):
+                result = error
+            else:
+                self._lost.add(life_of(candidate.ref))
+            if self._generation.is_ended:
+                return None
+        return result
+
+    async def _route(self) -> RoutingDecision:
+        began_s = self._desk.now_s()
+        query = RouteQuery(
+            self._request.request_id,
+            len(self._request.prompt_token_ids) + len(self._generation.output_token_ids),
+            self._request.sampling.max_tokens - len(self._generation.output_token_ids),
+            self._request.block_hashes,
+            excluded_ids(self._lost, self._desk.routes.router.workers),
+        )
+        decision = await self._desk.routes.find(query)
+        self._record(Stage.ROUTE, began_s)
+        return decision
+
+    def _offer(self, candidate: Candidate, decodes: Sequence[WorkerRef]) -> Attempt:
+        """Every offer is an attempt with its own handle: what a silent worker does with an old one cannot matter."""
+        request = self._as_attempt()
+        attempt = Attempt(PrefillStart(request, decodes), self._generation, candidate, self._desk.sessions.ended)
+        self._desk.sessions.offer(attempt)
+        return attempt
+
+    async def _verdict(self, attempt: Attempt) -> PenstockError | None:
+        """Accepted (None), or why not. A worker that says neither in time is passed over, and suspect for a while."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._desk.limits.verdict_timeout_s, self._pass_over, attempt)
+        try:
+            error = await attempt.verdict
+        finally:
+            timer.cancel()
+        if error is not None and attempt.is_refused:
+            self._desk.metrics.rejections.labels(error.code).inc()
+        return error
+
+    def _pass_over(self, attempt: Attempt) -> None:
+        if not attempt.is_accepted:
+            self._desk.sessions.suspect(life_of(attempt.candidate.ref))
+            attempt.end(WorkerLost(f"Worker {attempt.candidate.ref.worker_id} did not answer an offer in time."))
+
+    def _as_attempt(self) -> Request:
+        """The request as the next worker sees it: what was delivered is context now."""
+        output = tuple(self._generation.output_token_ids)
+        hashes = self._request.block_hashes
+        if output and hashes:
+            fresh = (*self._request.prompt_token_ids, *output)[len(hashes) * HASH_BLOCK_TOKENS :]
+            hashes = (*hashes, *hash_blocks(fresh, parent=hashes[-1]))
+        attempt = self._num_attempts
+        self._num_attempts += 1
+        return replace(
+            self._request,
+            attempt=attempt,
+            handle=next(self._desk.numbers),
+            gateway_id=self._desk.sessions.gateway_id,
+            output_token_ids=output,
+            block_hashes=hashes,
+            first_token_deadline_s=float("inf") if output else self._request.first_token_deadline_s,
+        )
+
+    def _record(self, stage: Stage, began_s: float) -> None:
+        self._generation.timeline.spans.append(Span(stage, began_s, self._desk.now_s()))

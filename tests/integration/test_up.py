@@ -1,0 +1,140 @@
+"""`penstock up`: comes up, serves, shows itself, and goes without a trace."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from penstock.cli.ports import free_port
+from penstock.runtime.lifecycle import EXIT_UNUSABLE
+
+PENSTOCK = (sys.executable, "-m", "penstock.cli.main")
+START_TIMEOUT_S = 90.0
+
+
+class Up:
+    """A `penstock up --engine mock`, in a session of its own as in a terminal."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.log = folder / "up.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*PENSTOCK, "up", "--engine=mock", f"--port={port}", *flags],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_announced(self) -> None:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while "Ctrl-C stops it." not in self.log.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline_s, self.log.read_text()
+            time.sleep(0.1)
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: signal.Signals) -> int:
+        """Signal, as Ctrl-C does the whole process group; nothing that ran may run any more."""
+        before = self.descendants()
+        os.killpg(self.process.pid, number)
+        status = self.process.wait(timeout=30)
+        _, alive = psutil.wait_procs(before, timeout=0.5)
+        assert not alive, self.log.read_text()
+        return status
+
+    def penstock(self, *arguments: str) -> str:
+        """Run another command against it."""
+        finished = subprocess.run(
+            [*PENSTOCK, *arguments, f"--url={self.url}"], capture_output=True, text=True, timeout=60
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+
+def traces() -> set[str]:
+    """What a system could leave on this machine: shared memory, and processes of Ray."""
+    ray = {f"process {it.pid}" for it in psutil.process_iter(["name"]) if it.info["name"] in ("raylet", "gcs_server")}
+    return {str(path) for path in Path("/dev/shm").iterdir()} | ray
+
+
+def curl_line(log: str) -> list[str]:
+    """The announced curl line, as a shell would take it apart."""
+    (line,) = [line for line in log.splitlines() if line.strip().startswith("curl ")]
+    out = subprocess.run(["sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True).stdout
+    return out.splitlines()
+
+
+@pytest.mark.timeout(180)
+def test_serves_shows_itself_and_ends_without_a_trace(tmp_path: Path) -> None:
+    before = traces()
+    up = Up(tmp_path)
+    try:
+        up.wait_until_announced()
+        _, url, _, _, _, body = curl_line(up.log.read_text())
+        answer = httpx.post(
+            url, content=body, headers={"Content-Type": "application/json"}, timeout=30, trust_env=False
+        )
+        assert answer.json()["choices"][0]["message"]["content"]
+        assert up.penstock("chat", "Hello", "--max-tokens=4").strip()
+        shown = json.loads(up.penstock("status", "--json"))
+        roles = sorted(worker["role"] for group in shown["groups"] for worker in group["workers"])
+        assert roles == ["decode", "prefill"]
+        assert "prefill-0" in up.penstock("status")
+        assert up.end(signal.SIGINT) == 0
+        assert traces() <= before
+    finally:
+        up.process.kill()
+
+
+@pytest.mark.timeout(180)
+def test_restarts_what_is_killed_and_drains_what_is_asked_to_go(tmp_path: Path) -> None:
+    before = traces()
+    up = Up(tmp_path, "--mixed=2")
+    try:
+        up.wait_until_announced()
+        asyncio.run(_kill_and_drain(up))
+        assert up.end(signal.SIGTERM) == 0
+        assert traces() <= before
+    finally:
+        up.process.kill()
+
+
+async def _kill_and_drain(up: Up) -> None:
+    first = await _incarnations(up, lambda found: len(found) == 2)
+    for process in up.descendants():
+        if "--worker-id=mixed-0" in process.cmdline():
+            process.kill()
+    second = await _incarnations(up, lambda found: found.get("mixed-0", first["mixed-0"]) != first["mixed-0"])
+    assert second["mixed-1"] == first["mixed-1"]
+    assert "mixed-1 is draining" in await asyncio.to_thread(up.penstock, "drain", "mixed-1")
+    await _incarnations(up, lambda found: set(found) == {"mixed-0"})
+
+
+async def _incarnations(up: Up, is_wanted: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(30):
+        while True:
+            cluster = (await client.get(f"{up.url}/cluster")).json()
+            found = {it["worker_id"]: it["incarnation"] for group in cluster["groups"] for it in group["workers"]}
+            if is_wanted(found):
+                return found
+            await asyncio.sleep(0.1)
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        finished = subprocess.run([*PENSTOCK, "up", f"--port={port}"], capture_output=True, text=True, timeout=30)
+    reason = "it is in use; stop what listens there or choose another --port."
+    assert (finished.returncode, finished.stderr) == (EXIT_UNUSABLE, f"Bad setting port={port}: {reason}\n")
