@@ -19,7 +19,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
 from penstock.runtime import clock
 from penstock.transfer.channel import KvChannel

@@ -8,6 +8,9 @@ from typing import Any
 
 import orjson
 import tokenizers
+from prometheus_client import CollectorRegistry
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
 from penstock.core.errors import PenstockError
 from penstock.core.types import FinishReason, Request, Role, SampledToken, TokenLogprobs, WorkerRef, WorkerState
 from penstock.gateway.api.app import App
@@ -18,8 +21,6 @@ from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.text.chat_template import ChatTemplate
 from penstock.gateway.text.tokenizer import Tokenizer
 from penstock.wire.messages import MembershipView
-from prometheus_client import CollectorRegistry
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 MODEL = "tiny"
 MAX_CONTEXT_TOKENS = 512

@@ -55,16 +55,29 @@ def choose_split_tokens(context_lengths: Sequence[int], num_kv_heads: int, num_s
     LeanAttention, arXiv:2405.10480). A batch too small to fill the device gets one unit per slot.
     """
     slots = num_sms * _PROGRAMS_PER_SM
+    longest = max(context_lengths)
     total_tokens = sum(context_lengths) * num_kv_heads
     num_units = slots if len(context_lengths) * num_kv_heads <= slots else slots * _NUM_WAVES
-    fewest = _ceil_div(max(context_lengths), MAX_NUM_SPLITS)
-    wanted = max(_MIN_SPLIT_TOKENS, fewest, _ceil_div(total_tokens, num_units))
-    return _ceil_div(wanted, tile_tokens) * tile_tokens
+    wanted = max(_MIN_SPLIT_TOKENS, _ceil_div(longest, MAX_NUM_SPLITS), _ceil_div(total_tokens, num_units))
+    num_splits = max(1, round(longest / wanted))  # rounded: a last unit of a few tokens is not worth a reduction
+    return _ceil_div(_ceil_div(longest, num_splits), tile_tokens) * tile_tokens
 
 
 def count_splits(context_lengths: Sequence[int], split_tokens: int) -> int:
     """Units of the longest context."""
     return _ceil_div(max(context_lengths), split_tokens)
+
+
+def list_tiles(
+    query_lengths: Sequence[int], context_lengths: Sequence[int], first_sequence: int, tile_queries: int
+) -> list[tuple[int, int]]:
+    """(sequence, first token within its run) of every tile from `first_sequence` on, those with most keys first."""
+    tiles = [
+        (context_lengths[sequence] - query_lengths[sequence] + start, sequence, start)
+        for sequence in range(first_sequence, len(query_lengths))
+        for start in range(0, query_lengths[sequence], tile_queries)
+    ]
+    return [(sequence, start) for _, sequence, start in sorted(tiles, reverse=True)]
 
 
 def _ceil_div(a: int, b: int) -> int:

@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from penstock_kernels.attend_keys import attend_keys, fresh_state
-from penstock_kernels.launch import Tile, prefill_tile
+from penstock_kernels.launch import Tile, list_tiles, prefill_tile
 from penstock_kernels.paged import PagedContext, Visibility
 
 
@@ -79,18 +79,6 @@ class PrefillPlan:
 
     tile: Tile
     tiles: Tensor  # [2, num_tiles] int32: sequences, first tokens within their runs
-
-
-def list_tiles(
-    query_lengths: Sequence[int], context_lengths: Sequence[int], first_sequence: int, tile_queries: int
-) -> list[tuple[int, int]]:
-    """(sequence, first token within its run) of every tile from `first_sequence` on, those with most keys first."""
-    tiles = [
-        (context_lengths[sequence] - query_lengths[sequence] + start, sequence, start)
-        for sequence in range(first_sequence, len(query_lengths))
-        for start in range(0, query_lengths[sequence], tile_queries)
-    ]
-    return [(sequence, start) for _, sequence, start in sorted(tiles, reverse=True)]
 
 
 def plan_prefill(

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+
 from penstock.cli.ports import free_port
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels
@@ -34,15 +35,8 @@ class System:
         self.log = log
 
     async def wait_until_ready(self) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_TIMEOUT_S):
-            while True:
-                assert self.process.poll() is None, f"penstock up ended:\n{self.log.read_text()}"
-                try:
-                    if (await client.get(f"{self.url}/ready")).is_success:
-                        return
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.1)
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+            await _wait_until_ready(client, lambda: self.process.poll() is None, self.log.read_text)
 
     async def cluster(self) -> dict[str, Any]:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -131,3 +125,64 @@ async def stream_tokens(client: httpx.AsyncClient, body: dict[str, Any]) -> Asyn
             assert "error" not in event, event
             for choice in event["choices"]:
                 yield choice["text"]
+
+
+class Group:
+    """A prefill worker, a decode worker and a gateway of their own, under a scheduler shared with other groups."""
+
+    def __init__(self, scheduler_address: str, name: str, folder: Path, worker_flags: tuple[str, ...]) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        shared = (f"--scheduler-address={scheduler_address}", f"--group={name}", f"--model={folder}")
+        pools = [
+            (*PENSTOCK, "worker", f"--worker-id={role}-{name}", f"--role={role}", *shared, *worker_flags)
+            for role in ("prefill", "decode")
+        ]
+        gateway = (*PENSTOCK, "gateway", f"--gateway-id=gateway-{name}", f"--port={self.port}", *shared)
+        self._log = tempfile.NamedTemporaryFile(suffix=".log")  # noqa: SIM115  # closed in `stop`
+        self._processes = [
+            subprocess.Popen(command, stdout=self._log, stderr=self._log) for command in [*pools, gateway]
+        ]
+
+    @property
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def is_alive(self) -> bool:
+        return all(process.poll() is None for process in self._processes)
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        statuses = [process.wait(timeout=30) for process in self._processes]
+        self._log.close()
+        assert statuses == [0] * len(statuses), statuses
+
+
+@asynccontextmanager
+async def running_group(
+    scheduler_address: str, name: str, folder: Path, *worker_flags: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    """The group, ready, and a client of its gateway."""
+    group = Group(scheduler_address, name, folder, worker_flags)
+    try:
+        async with httpx.AsyncClient(base_url=group.url, trust_env=False, timeout=60.0) as client:
+            await _wait_until_ready(client, group.is_alive, lambda: group.log)
+            yield client
+    except BaseException:
+        sys.stderr.write(group.log[-20_000:])
+        raise
+    finally:
+        group.stop()
+
+
+async def _wait_until_ready(client: httpx.AsyncClient, is_alive: Callable[[], bool], log: Callable[[], str]) -> None:
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            assert is_alive(), log()
+            try:
+                if (await client.get("/ready")).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.1)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,11 @@ class Up:
             )
 
     def wait_until_announced(self) -> None:
+        self.wait_until_log_says("Ctrl-C stops it.")
+
+    def wait_until_log_says(self, words: str) -> None:
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while "Ctrl-C stops it." not in self.log.read_text():
+        while words not in self.log.read_text():
             assert self.process.poll() is None and time.monotonic() < deadline_s, self.log.read_text()
             time.sleep(0.1)
 
@@ -46,27 +50,33 @@ class Up:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self, number: signal.Signals) -> int:
-        """Signal, as Ctrl-C does the whole process group; nothing that ran may run any more."""
+        """Signal, as Ctrl-C does the whole process group; nothing that ran, Ray's helpers included, may run any more.
+
+        `up` adopts orphans, so what its children started and left is still found below it.
+        """
         before = self.descendants()
+        assert any(process.name() == "raylet" for process in before)
         os.killpg(self.process.pid, number)
         status = self.process.wait(timeout=30)
         _, alive = psutil.wait_procs(before, timeout=0.5)
         assert not alive, self.log.read_text()
+        sessions = [
+            str(it) for it in Path(tempfile.gettempdir()).glob("*ray*") for p in before if str(p.pid) in it.name
+        ]
+        assert not sessions
         return status
 
     def penstock(self, *arguments: str) -> str:
         """Run another command against it."""
         finished = subprocess.run(
-            [*PENSTOCK, *arguments, f"--url={self.url}"], capture_output=True, text=True, timeout=60
+            [*PENSTOCK, *arguments, f"--url={self.url}"], capture_output=True, check=False, text=True, timeout=60
         )
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
 
 
-def traces() -> set[str]:
-    """What a system could leave on this machine: shared memory, and processes of Ray."""
-    ray = {f"process {it.pid}" for it in psutil.process_iter(["name"]) if it.info["name"] in ("raylet", "gcs_server")}
-    return {str(path) for path in Path("/dev/shm").iterdir()} | ray
+def shared_memory() -> set[Path]:
+    return set(Path("/dev/shm").iterdir())
 
 
 def curl_line(log: str) -> list[str]:
@@ -78,7 +88,7 @@ def curl_line(log: str) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_serves_shows_itself_and_ends_without_a_trace(tmp_path: Path) -> None:
-    before = traces()
+    before = shared_memory()
     up = Up(tmp_path)
     try:
         up.wait_until_announced()
@@ -93,20 +103,20 @@ def test_serves_shows_itself_and_ends_without_a_trace(tmp_path: Path) -> None:
         assert roles == ["decode", "prefill"]
         assert "prefill-0" in up.penstock("status")
         assert up.end(signal.SIGINT) == 0
-        assert traces() <= before
+        assert shared_memory() <= before
     finally:
         up.process.kill()
 
 
 @pytest.mark.timeout(180)
 def test_restarts_what_is_killed_and_drains_what_is_asked_to_go(tmp_path: Path) -> None:
-    before = traces()
+    before = shared_memory()
     up = Up(tmp_path, "--mixed=2")
     try:
         up.wait_until_announced()
         asyncio.run(_kill_and_drain(up))
         assert up.end(signal.SIGTERM) == 0
-        assert traces() <= before
+        assert shared_memory() <= before
     finally:
         up.process.kill()
 
@@ -132,9 +142,30 @@ async def _incarnations(up: Up, is_wanted: Callable[[dict[str, int]], bool]) -> 
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("wait_until_announced", [True, False])
+def test_ends_when_it_is_killed_or_stopped_while_starting(tmp_path: Path, wait_until_announced: bool) -> None:
+    up = Up(tmp_path)
+    if wait_until_announced:
+        up.wait_until_announced()
+        before = up.descendants()
+        up.process.kill()
+        up.process.wait(timeout=10)
+        _, alive = psutil.wait_procs(before, timeout=15)
+    else:
+        up.wait_until_log_says("listening on")
+        before = up.descendants()
+        os.killpg(up.process.pid, signal.SIGINT)
+        assert up.process.wait(timeout=30) == 0
+        _, alive = psutil.wait_procs(before, timeout=0.5)
+    assert not alive
+
+
 def test_a_taken_port_is_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        finished = subprocess.run([*PENSTOCK, "up", f"--port={port}"], capture_output=True, text=True, timeout=30)
+        finished = subprocess.run(
+            [*PENSTOCK, "up", f"--port={port}"], capture_output=True, check=False, text=True, timeout=30
+        )
     reason = "it is in use; stop what listens there or choose another --port."
     assert (finished.returncode, finished.stderr) == (EXIT_UNUSABLE, f"Bad setting port={port}: {reason}\n")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.core.errors import InternalError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -31,12 +32,12 @@ def status(
     if as_json:
         print(json.dumps(cluster, indent=2))
         return
-    console = Console()
-    console.print(headline(cluster["gateway"]))
-    for group in cluster["groups"]:
-        console.print()
-        console.print(pools(group))
-        console.print(workers(group))
+    try:
+        parts = [part for group in cluster["groups"] for part in ("", pools(group), "", load(group), "", links(group))]
+        parts.insert(0, headline(cluster["gateway"]))
+    except KeyError as error:
+        raise InternalError(f"The gateway says nothing of {error}; is it of another version? --json works.") from error
+    Console().print(*parts, sep="\n")
 
 
 def main(argv: list[str]) -> int:
@@ -55,9 +56,8 @@ def headline(gateway: _Json) -> str:
 
 def pools(group: _Json) -> Table:
     """A line per role: how many workers, what they have to do."""
-    table = Table(title=f"group {group['name']} · router {group['router_address']}", title_justify="left", box=None)
-    for column in ("pool", "workers", "waiting", "running", "free blocks"):
-        table.add_column(column, justify="left" if column == "pool" else "right")
+    table = _table(("pool",), ("workers", "waiting", "running", "free blocks"))
+    table.title = f"group {group['name']}, router {group.get('router_address') or 'not reached'}"
     for role in ROLES:
         members = [worker for worker in group["workers"] if worker["role"] == role]
         if members:
@@ -66,36 +66,48 @@ def pools(group: _Json) -> Table:
     return table
 
 
-def workers(group: _Json) -> Table:
-    """A line per worker."""
-    table = Table(title_justify="left", box=None)
-    for column in ("worker", "role", "state", "address"):
-        table.add_column(column)
-    for column in ("waiting", "running", "free blocks", "to prefill", "in context", "per token"):
-        table.add_column(column, justify="right")
-    for column in ("transports", "model", "version"):
-        table.add_column(column, overflow="fold")
-    for worker in sorted(group["workers"], key=lambda worker: (ROLES.index(worker["role"]), worker["worker_id"])):
-        table.add_row(*_worker_row(worker))
+def load(group: _Json) -> Table:
+    """A line per worker: is it well, and what does it have to do."""
+    columns = ("waiting", "running", "free blocks", "to prefill", "context", "per token")
+    table = _table(("worker", "role", "state"), columns)
+    for worker in _by_role(group):
+        table.add_row(
+            worker["worker_id"],
+            worker["role"],
+            _state(worker),
+            str(worker["num_waiting"]),
+            str(worker["num_running"]),
+            _free_blocks([worker]),
+            str(worker["num_prefill_tokens"]),
+            str(worker["num_context_tokens"]),
+            f"{worker['token_interval_s']:.4f} s" if worker["token_interval_s"] else "-",
+        )
     return table
 
 
-def _worker_row(worker: _Json) -> tuple[str | Text, ...]:
-    return (
-        worker["worker_id"],
-        worker["role"],
-        _state(worker),
-        worker["address"],
-        str(worker["num_waiting"]),
-        str(worker["num_running"]),
-        _free_blocks([worker]),
-        str(worker["num_prefill_tokens"]),
-        str(worker["num_context_tokens"]),
-        f"{worker['token_interval_s']:.4f} s" if worker["token_interval_s"] else "-",
-        _transports(worker["transports"]),
-        f"{worker['model']} {worker['revision'][:8]}".strip(),
-        worker["version"],
-    )
+def links(group: _Json) -> Table:
+    """A line per worker: where it is, what it runs, how KV reaches its peers."""
+    table = _table(("worker", "address", "model", "version", "KV goes by"))
+    for worker in _by_role(group):
+        model = f"{worker['model']} {worker['revision'][:8]}".strip()
+        table.add_row(
+            worker["worker_id"], worker["address"], model, worker["version"], _transports(worker["transports"])
+        )
+    return table
+
+
+def _table(texts: tuple[str, ...], numbers: tuple[str, ...] = ()) -> Table:
+    """Narrow enough for 80 columns; names are never cut."""
+    table = Table(box=None, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    for column in texts:
+        table.add_column(column, no_wrap=column == "worker", overflow="fold")
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _by_role(group: _Json) -> list[_Json]:
+    return sorted(group["workers"], key=lambda worker: (ROLES.index(worker["role"]), worker["worker_id"]))
 
 
 def _state(worker: _Json) -> Text:

@@ -92,7 +92,12 @@ def _url(stack: Stack) -> str:
 def _environment(stack: Stack) -> dict[str, str]:
     """Workers on one machine share its cores; each taking them all would slow every one of them."""
     num_threads = max(1, len(os.sched_getaffinity(0)) // len(stack.workers))
-    return {"OMP_NUM_THREADS": str(num_threads), "PYTHONUNBUFFERED": "1", "RAY_COLOR_PREFIX": "0"}
+    return {
+        "OMP_NUM_THREADS": str(num_threads),
+        "PYTHONUNBUFFERED": "1",
+        "RAY_COLOR_PREFIX": "0",
+        "UCX_WARN_UNUSED_ENV_VARS": "n",  # ucxx sets one that its own build of UCX does not know
+    }
 
 
 def _say(name: str, line: str) -> None:

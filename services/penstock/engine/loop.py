@@ -64,11 +64,14 @@ class EngineLoop:
 
     def _next_batch(self) -> Batch | None:
         book = self.book
+        book.readmit()
         book.match_prefixes(self._limits.max_tokens)
         plan = plan_batch(book.running, book.waiting, self._limits, book.pool.num_free, book.pool.block_size)
-        for sequence in plan.preempted:
-            book.preempt(sequence)
-            self.totals.num_preemptions += 1
+        while plan.preempted:  # blocks they shared did not come free: plan again with those that did
+            for sequence in plan.preempted:
+                book.preempt(sequence)
+            self.totals.num_preemptions += len(plan.preempted)
+            plan = plan_batch(book.running, (), self._limits, book.pool.num_free, book.pool.block_size)
         if not plan.items:
             return None
         starting = [item.sequence for item in plan.items if item.sequence in book.waiting]

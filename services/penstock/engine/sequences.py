@@ -4,12 +4,16 @@ accept -> waiting -> running -(prompt computed)-> running (decoded here) -> fini
              ^          |   '---------------------> held (is_prefill_only: being handed over) -> released
              '-preempted'
 reserve -> held (its KV is arriving) -> join -> running
+
+Whatever waits holds blocks for all its known tokens, so that it can always start; what is preempted holds none, so that
+those who run can always grow. A sequence has an owner for as long as it has blocks that somebody may touch.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, BlockPool, hash_blocks
@@ -49,6 +53,7 @@ class SequenceBook:
     def __init__(self, pool: BlockPool, limits: AdmissionLimits, now_s: Callable[[], float]) -> None:
         self.pool = pool
         self.waiting: dict[Sequence, None] = {}  # in the order they are served
+        self.preempted: dict[Sequence, None] = {}  # oldest first
         self.running: dict[Sequence, None] = {}  # oldest first
         self.owners: dict[Sequence, SequenceOwner] = {}  # of every sequence there is
         self.is_draining = False
@@ -56,13 +61,17 @@ class SequenceBook:
         self._limits = limits
         self._now_s = now_s
         self._in_step: frozenset[Sequence] = frozenset()
-        self._room_watchers: list[Callable[[], None]] = []
+        self._room_watchers: dict[object, Callable[[], None]] = {}
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self.waiting) + len(self.preempted)
 
     @property
     def num_pending_tokens(self) -> int:
         """Accepted prompt tokens not yet computed."""
         under_way = sum(s.num_tokens_to_run for s in self.running if s.num_tokens_to_run > 1)
-        return under_way + sum(s.num_tokens_to_run for s in self.waiting)
+        return under_way + sum(s.num_tokens_to_run for s in chain(self.waiting, self.preempted))
 
     @property
     def num_context_tokens(self) -> int:
@@ -71,10 +80,11 @@ class SequenceBook:
 
     @property
     def load(self) -> WorkerLoad:
+        num_owed = sum(self.pool.num_blocks_for(sequence.num_tokens) for sequence in self.preempted)
         return WorkerLoad(
             num_sequences=len(self.owners),
             num_pending_tokens=self.num_pending_tokens,
-            num_free_blocks=self.pool.num_free,
+            num_free_blocks=max(0, self.pool.num_free - num_owed),
             num_decoding=len(self.running),
             is_draining=self.is_draining,
         )
@@ -88,10 +98,10 @@ class SequenceBook:
             request=request,
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
             arrived_s=self._now_s(),
-            block_ids=self._take(num_blocks),
             block_hashes=list(request.block_hashes),
             is_prefill_only=is_prefill_only,
         )
+        self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
         self.owners[sequence] = owner
         self.waiting[sequence] = None
         self.on_work()
@@ -105,10 +115,7 @@ class SequenceBook:
         num_blocks = self.pool.num_blocks_for(num_tokens)
         if refusal := refuse_reservation(self.load, num_blocks, self._limits):
             raise refusal
-        prefix = self.pool.take_prefix(sequence.block_hashes, num_tokens)
-        sequence.block_ids = prefix + self._take(num_blocks - len(prefix))
-        sequence.num_cached_tokens = len(prefix) * self.pool.block_size
-        sequence.num_hashed_blocks = len(prefix)
+        self._give_blocks(sequence, num_tokens, max_cached_tokens=num_tokens)
         self.owners[sequence] = owner
 
     def join(self, sequence: Sequence) -> None:
@@ -122,36 +129,51 @@ class SequenceBook:
         """Forget a sequence, whatever its state; its blocks are free at once, or after the step that uses them."""
         if self.owners.pop(sequence, None) is None:
             return
-        sequence.is_cancelled = True
-        self.waiting.pop(sequence, None)
-        self.running.pop(sequence, None)
+        self.stop(sequence)
         if sequence not in self._in_step:
-            self.free_blocks(sequence)
+            self._free_blocks(sequence)
+
+    def stop(self, sequence: Sequence) -> None:
+        """Run a sequence no more, but keep its blocks until `release`: somebody is still reading them."""
+        sequence.is_cancelled = True
+        for held in (self.waiting, self.preempted, self.running):
+            held.pop(sequence, None)
 
     def preempt(self, sequence: Sequence) -> None:
-        """Take a running sequence's blocks; it waits, first in line, to be computed again."""
+        """Take a running sequence's blocks; it is first in line to be computed again."""
         del self.running[sequence]
-        self.free_blocks(sequence)
+        self.pool.release(sequence.block_ids)
+        sequence.block_ids = []
         sequence.num_computed_tokens = sequence.num_hashed_blocks = 0
-        self.waiting = {sequence: None, **self.waiting}
+        self.preempted = {sequence: None, **self.preempted}
+
+    def readmit(self) -> None:
+        """Let preempted sequences wait again, the oldest first, once there are blocks for all their tokens."""
+        admitted: dict[Sequence, None] = {}
+        for sequence in list(self.preempted):
+            num_spare = self.pool.num_free - len(self.running)  # those that run grow meanwhile
+            if self.pool.num_blocks_for(sequence.num_tokens) > num_spare:
+                break
+            del self.preempted[sequence]
+            self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+            admitted[sequence] = None
+        if admitted:
+            self.waiting = admitted | self.waiting
 
     def match_prefixes(self, max_tokens: int) -> None:
         """Give the sequences that may start now the longest cached prefix there is by now."""
         for sequence in self.waiting:
             if max_tokens <= 0:
                 return
-            if sequence.num_computed_tokens == 0:
-                self._match_prefix(sequence)
+            self._match_prefix(sequence)
             max_tokens -= sequence.num_tokens_to_run
 
     def begin_step(self, items: Iterable[ScheduledSequence]) -> None:
         """Give every item the blocks it lacks, and keep them until `end_step`."""
         for item in items:
             sequence = item.sequence
-            is_starting = sequence in self.waiting
-            end = sequence.num_tokens if is_starting else item.end
-            sequence.block_ids += self._take(num_new_blocks(sequence, end, self.pool.block_size))
-            if is_starting:
+            sequence.block_ids += self._take(num_new_blocks(sequence, item.end, self.pool.block_size))
+            if sequence in self.waiting:
                 del self.waiting[sequence]
                 self.running[sequence] = None
         self._in_step = frozenset(item.sequence for item in items)
@@ -159,8 +181,8 @@ class SequenceBook:
     def end_step(self) -> None:
         """Free the blocks of sequences that were released while their step ran."""
         for sequence in self._in_step:
-            if sequence.is_cancelled:
-                self.free_blocks(sequence)
+            if sequence not in self.owners:
+                self._free_blocks(sequence)
         self._in_step = frozenset()
 
     def enter_full_blocks(self, sequence: Sequence) -> None:
@@ -172,25 +194,31 @@ class SequenceBook:
             self.pool.enter(sequence.block_ids[index], sequence.block_hashes[(index + 1) * per_block - 1])
         sequence.num_hashed_blocks = max(sequence.num_hashed_blocks, num_full)
 
-    def when_there_is_room(self, callback: Callable[[], None]) -> None:
-        """Call back once, the next time a sequence leaves."""
-        self._room_watchers.append(callback)
-
-    def free_blocks(self, sequence: Sequence) -> None:
-        self.pool.release(sequence.block_ids)
-        sequence.block_ids = []
-        if self.waiting or self.running:
-            self.on_work()  # perhaps they lacked just these blocks
-        watchers, self._room_watchers = self._room_watchers, []
-        for callback in watchers:
-            callback()
+    def when_there_is_room(self, watcher: object, callback: Callable[[], None]) -> None:
+        """Call back once, the next time a sequence leaves, however often the same watcher asks until then."""
+        self._room_watchers[watcher] = callback
 
     async def wait_until_empty(self) -> None:
         """Return when no sequence has an owner any more."""
         while self.owners:
             left = asyncio.Event()
-            self.when_there_is_room(left.set)
+            self.when_there_is_room(left, left.set)
             await left.wait()
+
+    def _free_blocks(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.block_ids)
+        sequence.block_ids = []
+        if self.num_waiting or self.running:
+            self.on_work()  # perhaps they lacked just these blocks
+        watchers, self._room_watchers = self._room_watchers, {}
+        for callback in watchers.values():
+            callback()
+
+    def _give_blocks(self, sequence: Sequence, num_tokens: int, max_cached_tokens: int) -> None:
+        """Blocks for `num_tokens`: what the prefix cache holds is taken before the rest of it may be evicted."""
+        prefix = self.pool.take_prefix(sequence.block_hashes, max_cached_tokens)
+        sequence.block_ids = prefix + self._take(self.pool.num_blocks_for(num_tokens) - len(prefix))
+        self._count_prefix(sequence, len(prefix))
 
     def _take(self, num_blocks: int) -> list[int]:
         block_ids = self.pool.allocate(num_blocks)
@@ -201,8 +229,11 @@ class SequenceBook:
         prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
         self.pool.release(sequence.block_ids[: len(prefix)])
         sequence.block_ids[: len(prefix)] = prefix
-        sequence.num_hashed_blocks = len(prefix)
-        sequence.num_computed_tokens = sequence.num_cached_tokens = len(prefix) * self.pool.block_size
+        self._count_prefix(sequence, len(prefix))
+
+    def _count_prefix(self, sequence: Sequence, num_blocks: int) -> None:
+        sequence.num_hashed_blocks = num_blocks
+        sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * self.pool.block_size
 
     def _extend_hashes(self, sequence: Sequence) -> None:
         """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""

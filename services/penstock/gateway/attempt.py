@@ -46,6 +46,7 @@ class Attempt:
         "ended",
         "generation",
         "handle",
+        "holder_ref",
         "is_accepted",
         "is_refused",
         "num_prefill_tokens",
@@ -67,6 +68,7 @@ class Attempt:
         self.generation = generation
         self.candidate = candidate
         self.num_prefill_tokens = start.request.num_tokens
+        self.holder_ref = candidate.ref  # the worker to blame when it ends badly now
         self.prefill: Holder | None = None
         self.decode: Holder | None = None
         self.is_accepted = False
@@ -109,8 +111,9 @@ class Attempt:
         elif self.decode is not None:
             self._leave_prefill()
 
-    def handed_off(self, decode: Holder | None) -> None:
-        """`decode` took over; None when there is no stream to it, so that its tokens will not arrive."""
+    def handed_off(self, ref: WorkerRef, decode: Holder | None) -> None:
+        """`ref` took over; without a stream to it (None) its tokens will not arrive."""
+        self.holder_ref = ref
         if decode is None:
             self.end(WorkerLost("The decode worker was lost before the request reached it."))
         else:
@@ -125,6 +128,7 @@ class Attempt:
         if self.decode is not None:
             self.decode.let_go(self)
         self.decode = decode
+        self.holder_ref = decode.ref
         decode.hold(self)
         if self._has_first_token:
             self._leave_prefill()

@@ -57,4 +57,4 @@ class PrefillListener:
         for handed in events.handed_off:
             if attempt := self._attempts.get(handed.handle):
                 attempt.generation.timeline.from_ago(self._now_s(), handed.spans)
-                attempt.handed_off(self._find_decode(handed.decode))
+                attempt.handed_off(handed.decode, self._find_decode(handed.decode))

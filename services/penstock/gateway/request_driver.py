@@ -182,7 +182,7 @@ class RequestDriver:
                 error = await attempt.ended
                 self._attempt = None
                 if error is not None and not waits_for_capacity(error):
-                    self._lost.add(life_of((attempt.decode or candidate).ref))
+                    self._lost.add(life_of(attempt.holder_ref))
                 return error
             if error is not None and waits_for_capacity(error):
                 result = error

@@ -52,9 +52,7 @@ class WorkerSession(Generic[Item, Calls, Events]):
 
     def hold(self, attempt: Attempt) -> None:
         """The clock of silence starts with the first attempt: an idle worker has nothing to say."""
-        if self.is_lost:
-            attempt.end(WorkerLost(f"Worker {self.ref.worker_id} is lost."))
-            return
+        assert not self.is_lost, "whoever looks for a session passes over lost ones"
         if not self.attempts:
             self.heard_s = self._now_s()
         self.attempts[attempt.handle] = attempt

@@ -10,7 +10,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -68,9 +68,17 @@ def _start(directory: Path, num_cpus: int) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove session directories of scheduler processes that no longer run."""
+    """End what the sessions of killed scheduler processes left: files, and agents that take a minute to notice."""
     for directory in Path(tempfile.gettempdir()).glob(f"{_DIRECTORY_PREFIX}*"):
         pid = directory.name.removeprefix(_DIRECTORY_PREFIX)
         if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
             log.info("removing %s of a scheduler that was killed", directory)
+            for process in psutil.process_iter():
+                _end_if_within(process, str(directory))
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_if_within(process: psutil.Process, directory: str) -> None:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        if any(file.path.startswith(directory + "/") for file in process.open_files()):
+            process.kill()

@@ -204,8 +204,7 @@ class KvChannel:
     async def _run(self, push: _Push, segments: Iterator[Segment]) -> None:
         try:
             async with asyncio.timeout(push.deadline_s - clock.now_s()):
-                await self._begin(push)
-                for segment in segments:
+                for segment in segments if await self._may_write(push) else ():
                     await self._credits.acquire()
                     if push.is_ending:
                         self._credits.release()
@@ -223,13 +222,17 @@ class KvChannel:
         if push.is_stopped:
             raise RequestCancelled(f"The push of reservation {push.reservation_id} was stopped.")
 
-    async def _begin(self, push: _Push) -> None:
+    async def _may_write(self, push: _Push) -> bool:
+        """False when the peer has the whole reservation already; raises when it has none."""
         part = KvPart(range(0), range(0), range(0))
         header = self._header(push.reservation_id, part, self._ends.memories[0].layout)
         ack = await self._carrier.begin(header)
-        if ack is not None and ack.status is not Status.OK:
-            self._counters.num_refused += 1
-            raise error_for(ack.status, self._ends.peer[0])
+        if ack is None or ack.status is Status.OK:
+            return True
+        if ack.status is Status.ARRIVED:
+            return False
+        self._counters.num_refused += 1
+        raise error_for(ack.status, self._ends.peer[0])
 
     async def _deliver(self, push: _Push, segment: Segment) -> None:
         try:

@@ -46,6 +46,7 @@ class Status(IntEnum):
     INCARNATION = 3
     OUT_OF_RANGE = 4
     MALFORMED = 5
+    ARRIVED = 6  # to OPEN: the reservation is whole already, there is nothing to write
 
 
 _SENTENCES: dict[Status, tuple[type[PenstockError], str]] = {

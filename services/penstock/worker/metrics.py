@@ -54,7 +54,7 @@ class WorkerMetrics(Collector):
     def _vllm(self) -> Iterator[Metric]:
         book, pool = self._engine.book, self._engine.book.pool
         for name, meaning, value in (
-            ("vllm:num_requests_waiting", "Sequences accepted and not yet started.", len(book.waiting)),
+            ("vllm:num_requests_waiting", "Sequences accepted and not yet started.", book.num_waiting),
             ("vllm:num_requests_running", "Sequences in the running batch.", len(book.running)),
             ("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.", pool.num_referenced / pool.num_blocks),
         ):

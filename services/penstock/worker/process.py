@@ -169,7 +169,7 @@ class Worker:
             block_size=book.pool.block_size,
             num_blocks=book.pool.num_blocks,
             num_free_blocks=book.pool.num_free,
-            num_waiting=len(book.waiting),
+            num_waiting=book.num_waiting,
             num_running=len(book.running),
             max_num_sequences=settings.max_num_sequences,
             num_prefill_tokens=book.num_pending_tokens,

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+
 from penstock.cli.ports import free_port, require_free
 from penstock.core.errors import InvalidSettings
 

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+
 from penstock.core.errors import IncarnationMismatch, NoWorkers, PenstockError, WorkerLost
 from penstock.core.types import (
     Candidate,
@@ -27,7 +29,6 @@ from penstock.runtime.server import RpcServer
 from penstock.runtime.sessions import converse, read_hello
 from penstock.wire import messages as m
 from penstock.wire import stubs
-from prometheus_client import CollectorRegistry
 
 NUM_TOKENS = 40
 

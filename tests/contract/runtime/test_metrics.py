@@ -3,9 +3,10 @@
 import urllib.request
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter
+
 from penstock.core.errors import InvalidSettings
 from penstock.runtime.telemetry import serve_metrics
-from prometheus_client import CollectorRegistry, Counter
 
 
 def test_a_registry_is_served_at_metrics_and_a_taken_port_is_refused() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from penstock.core.errors import InternalError, InvalidSettings, PenstockError, QueueFull, WorkerLost
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels

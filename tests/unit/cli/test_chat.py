@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+
 from penstock.cli.chat import Conversation
 from penstock.cli.gateway_client import connect
 from penstock.core.errors import PenstockError

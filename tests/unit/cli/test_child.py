@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
+
 from penstock.cli.child import Child, ChildFailed, restart_delay_s
 from penstock.cli.stack import ProcessSpec, StopOrder
 from penstock.runtime.lifecycle import EXIT_UNUSABLE

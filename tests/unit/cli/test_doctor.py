@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+
 from penstock.cli.doctor import report
 from penstock.cli.findings import Verdict, findings
 from penstock.cli.probes import (
@@ -21,9 +23,7 @@ from penstock.cli.probes import (
     probe_rdma,
     probe_ucx,
     probe_versions,
-    run_command,
 )
-from rich.console import Console
 
 GIB = 2**30
 LAPTOP = Machine(
@@ -151,12 +151,3 @@ def test_the_container_limit_counts_when_there_is_one(
 
 def test_versions_are_of_what_is_installed() -> None:
     assert list(probe_versions(["pytest", "no-such-package"])) == ["pytest"]
-
-
-@pytest.mark.parametrize("command", [("no-such-command",), ("false",), ("sh", "-c", "exit 3")])
-def test_a_command_that_is_missing_or_fails_says_nothing(command: tuple[str, ...]) -> None:
-    assert run_command(command, {}) == ""
-
-
-def test_a_command_gets_its_environment() -> None:
-    assert run_command(("sh", "-c", "echo $PENSTOCK_PROBE"), {"PENSTOCK_PROBE": "here"}) == "here\n"

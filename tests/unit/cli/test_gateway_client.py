@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+
 from penstock.cli.drain import address_of
 from penstock.cli.gateway_client import connect, get_json
 from penstock.core.errors import PenstockError

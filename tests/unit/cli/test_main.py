@@ -4,6 +4,7 @@ import importlib
 from types import SimpleNamespace
 
 import pytest
+
 from penstock.cli.main import COMMANDS, main
 from penstock.core.errors import InvalidSettings, PenstockError, WorkerLost
 from penstock.runtime.lifecycle import EXIT_FAILED, EXIT_UNUSABLE

@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
 from penstock.cli.stack import Stack, StopOrder, plan, up_fields, with_model
 from penstock.core.errors import InvalidSettings
 from penstock.runtime.settings import GatewaySettings, SchedulerSettings, WorkerSettings, load_from_argv

@@ -3,9 +3,10 @@
 import io
 from typing import Any
 
-from penstock.cli.status import headline, pools, workers
 from rich.console import Console
 from rich.table import Table
+
+from penstock.cli.status import headline, links, load, pools
 
 
 def worker(worker_id: str, role: str, **changes: Any) -> dict[str, Any]:
@@ -33,8 +34,8 @@ def worker(worker_id: str, role: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def shown(table: Table) -> list[str]:
-    console = Console(file=io.StringIO(), width=200)
+def shown(table: Table, width: int = 200) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
     console.print(table)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
@@ -59,9 +60,11 @@ def test_workers_show_state_and_transports_by_role() -> None:
             worker("p0", "prefill", transports={"d0": "shared_memory", "d1": "tcp"}),
         ]
     }
-    text = "\n".join(shown(workers(group)))
+    text = "\n".join(shown(load(group)))
     assert text.index("p0") < text.index("silent for 2.5 s") < text.index("draining")
-    assert "d0: shared_memory" in text and "d1: tcp" in text and "tiny 01234567" in text and "0.0125 s" in text
+    assert "0.0125 s" in text
+    text = "\n".join(shown(links(group)))
+    assert "d0: shared_memory" in text and "d1: tcp" in text and "tiny 01234567" in text
 
 
 def test_the_headline_names_the_gateway_and_its_load() -> None:
@@ -69,5 +72,13 @@ def test_the_headline_names_the_gateway_and_its_load() -> None:
     assert headline(gateway) == "gateway (version 0.1.0) serves tiny; 3 requests in flight"
 
 
-def test_no_workers_is_an_empty_table() -> None:
-    assert workers({"workers": []}).row_count == 0
+def test_no_workers_are_empty_tables() -> None:
+    group = {"name": "default", "workers": []}
+    assert [show(group).row_count for show in (pools, load, links)] == [0, 0, 0]
+    assert "router not reached" in shown(pools(group))[0]
+
+
+def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
+    group = {"workers": [worker("prefill-0", "prefill", num_blocks=16384, num_free_blocks=16384)]}
+    for table in (load(group), links(group)):
+        assert len(shown(table, width=80)) == 2

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from penstock.core.errors import RequestCancelled, WorkerLost
 from penstock.core.types import FinishReason, SampledToken
 from penstock.gateway.generation import Generation

@@ -1,5 +1,13 @@
 import pytest
-from penstock_kernels.launch import MAX_NUM_SPLITS, choose_split_tokens, count_splits, decode_tile, prefill_tile
+
+from penstock_kernels.launch import (
+    MAX_NUM_SPLITS,
+    choose_split_tokens,
+    count_splits,
+    decode_tile,
+    next_power_of_2,
+    prefill_tile,
+)
 
 H200_SMS = 132
 HOPPER_SHARED_BYTES = 227 * 1024
@@ -8,14 +16,14 @@ HOPPER_SHARED_BYTES = 227 * 1024
 @pytest.mark.parametrize(
     ("contexts", "num_kv_heads", "expected"),
     [
-        ([1], 8, 256),  # never less than a split is worth
+        ([300], 8, 320),  # not worth splitting
         ([8192], 8, 256),  # alone: 32 splits of each head, 256 programs for 264 slots
         ([32768], 8, 1024),
-        ([131072], 8, 4096),
+        ([131072], 8, 4032),
         ([1_000_000], 1, 15_680),  # no more splits than the reduction holds
         ([4096] * 32, 8, 4096),  # a wave of whole sequences
         ([4096] * 64, 8, 2048),  # more than a wave: units of a quarter of an SM's share
-        ([128] * 256, 8, 256),
+        ([128] * 256, 8, 128),
     ],
 )
 def test_cuts_decode_work_into_units_that_fill_the_device(
@@ -48,13 +56,14 @@ def test_splits_are_whole_tiles_and_few_enough(contexts: list[int], num_kv_heads
 @pytest.mark.parametrize("head_dim", [16, 64, 80, 96, 128, 192, 256])
 @pytest.mark.parametrize("element_bytes", [2, 4])
 def test_tiles_fit_a_group_and_the_shared_memory(group_size: int, head_dim: int, element_bytes: int) -> None:
-    for tile, num_buffers in (
-        (decode_tile(group_size, head_dim, element_bytes), 2),
-        (prefill_tile(group_size, head_dim, element_bytes), 2),
-    ):
-        is_power_of_2 = [size & (size - 1) == 0 for size in (tile.num_rows, tile.num_tokens, tile.num_warps)]
-        assert all(is_power_of_2)
+    row_bytes = next_power_of_2(head_dim) * element_bytes
+    for tile in (decode_tile(group_size, head_dim, element_bytes), prefill_tile(group_size, head_dim, element_bytes)):
+        assert all(size & (size - 1) == 0 for size in (tile.num_rows, tile.num_tokens, tile.num_warps))
         assert tile.num_rows >= max(16, group_size)
         assert tile.num_tokens >= 16
-        row_bytes = 256 * element_bytes if head_dim > 128 else 128 * element_bytes
-        assert (tile.num_rows + 2 * tile.num_tokens * num_buffers) * row_bytes <= HOPPER_SHARED_BYTES
+        assert (tile.num_rows + 2 * 2 * tile.num_tokens) * row_bytes <= HOPPER_SHARED_BYTES  # two tiles of K and V
+
+
+def test_lists_the_tiles_with_most_keys_first() -> None:
+    tiles = list_tiles(query_lengths=[1, 5, 3], context_lengths=[50, 5, 103], first_sequence=1, tile_queries=2)
+    assert tiles == [(2, 2), (2, 0), (1, 4), (1, 2), (1, 0)]

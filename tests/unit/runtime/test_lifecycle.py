@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+
 from penstock.core.errors import InvalidSettings, UnsupportedModel, WorkerLost
 from penstock.runtime import lifecycle
 from penstock.runtime.lifecycle import EXIT_FAILED, EXIT_UNUSABLE

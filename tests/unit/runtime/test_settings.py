@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+
 from penstock.core.errors import InvalidSettings
 from penstock.runtime.settings import (
     GatewaySettings,

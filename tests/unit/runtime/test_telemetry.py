@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+
 from penstock.runtime.telemetry import configure_logging
 
 

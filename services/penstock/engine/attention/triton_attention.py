@@ -1,13 +1,13 @@
 """Attention in Triton kernels: what GPUs run. Decodes go to the split kernel, all other runs to the ragged one."""
 
 import torch
+from torch import Tensor
+
+from penstock.engine.attention.protocol import AttentionGeometry, AttentionStep
 from penstock_kernels.paged import PagedContext, Visibility
 from penstock_kernels.paged_decode import DecodePlan, paged_decode, plan_decode
 from penstock_kernels.ragged_prefill import PrefillPlan, plan_prefill, ragged_prefill
 from penstock_kernels.rope_write import rotate_and_write
-from torch import Tensor
-
-from penstock.engine.attention.protocol import AttentionGeometry, AttentionStep
 
 _SPLIT_CONTEXT_TOKENS = 2048  # a sequence this long, alone, is always split
 _CPU_NUM_SMS = 4  # under Triton's interpreter: few enough programs to be quick, enough for contexts to be split

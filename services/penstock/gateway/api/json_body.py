@@ -41,13 +41,23 @@ class RequestBody(BaseModel):
 
 
 def parse_body(cls: type[Body], raw: bytes) -> Body:
-    """The body as `cls`. null means "not given", as for OpenAI."""
+    """The body as `cls`."""
+    return parse_object(cls, load_object(raw))
+
+
+def load_object(raw: bytes) -> dict[str, Any]:
+    """The body as a JSON object."""
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from error
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    return data
+
+
+def parse_object(cls: type[Body], data: Mapping[str, Any]) -> Body:
+    """A JSON object as `cls`. null means "not given", as for OpenAI."""
     given = {key: value for key, value in data.items() if value is not None}
     for key in [key for key in given if key not in cls.model_fields]:
         if key not in _HARMLESS and given[key] not in _NEUTRAL.get(key, ()):

@@ -7,7 +7,7 @@ from pydantic import Field
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.chat_body import Conversation
 from penstock.gateway.api.exchange import Exchange
-from penstock.gateway.api.json_body import RequestBody, parse_body
+from penstock.gateway.api.json_body import RequestBody, load_object, parse_body, parse_object
 from penstock.gateway.api.sampling_body import check_token_ids
 from penstock.gateway.api.service import Service
 
@@ -38,14 +38,14 @@ class DetokenizeBody(RequestBody):
 
 async def tokenize(service: Service, exchange: Exchange, _caller: Caller) -> None:
     """How many tokens a prompt has, and which."""
-    raw = await exchange.read(service.limits.max_body_bytes)
+    data = load_object(await exchange.read(service.limits.max_body_bytes))
     model, tokenizer = service.model, service.model.tokenizer
     body: TokenizeChatBody | TokenizeTextBody
-    if b'"messages"' in raw:
-        body = parse_body(TokenizeChatBody, raw)
+    if "messages" in data:
+        body = parse_object(TokenizeChatBody, data)
         text = tokenizer.render_chat(body.turns(), body.template_variables())
     else:
-        body = parse_body(TokenizeTextBody, raw)
+        body = parse_object(TokenizeTextBody, data)
         text = body.prompt
     model.check_name(body.model)
     token_ids = await tokenizer.encode(text, body.add_special_tokens)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from penstock.core.errors import (
     BlocksExhausted,
     Draining,

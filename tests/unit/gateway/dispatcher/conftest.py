@@ -12,6 +12,8 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 import pytest
+from prometheus_client import CollectorRegistry
+
 from penstock.core.errors import NoWorkers, PenstockError, QueueFull, WorkerLost
 from penstock.core.types import (
     Candidate,
@@ -30,7 +32,6 @@ from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.wire import messages as m
-from prometheus_client import CollectorRegistry
 
 ROUTER = "router:1"
 Calls = TypeVar("Calls")
@@ -113,6 +114,7 @@ class FakeWorker:
     ref: WorkerRef
     role: Role
     is_full: bool = False
+    is_listed: bool = True  # by the router
     is_mute: bool = False  # alive, says nothing: a stopped process
     script: "Callable[[FakeWorker, m.PrefillStart], None] | None" = None
     capacity: int = 10_000
@@ -311,7 +313,7 @@ class FakeCluster:
             self.publish()
 
     def publish(self) -> None:
-        view = m.MembershipView("default", [worker.state for worker in self.workers.values()])
+        view = m.MembershipView("default", [worker.state for worker in self.workers.values() if worker.is_listed])
         for stream in self.routers:
             if stream.is_open and self.is_router_up:
                 stream.send(m.RouteEvents(membership=view))
@@ -344,7 +346,8 @@ class FakeCluster:
         return stream.serve(calls, answer, lambda: None)
 
     def decide(self, query: RouteQuery) -> m.RouteAnswer:
-        alive = [worker for worker in self.workers.values() if worker.ref.worker_id not in query.excluded_worker_ids]
+        listed = [worker for worker in self.workers.values() if worker.is_listed]
+        alive = [worker for worker in listed if worker.ref.worker_id not in query.excluded_worker_ids]
         prefill = tuple(Candidate(worker.ref, 0.01) for worker in alive if worker.state.takes_prefill)
         decode = tuple(Candidate(worker.ref, 0.005) for worker in alive if worker.state.takes_decode)
         if not prefill or not decode:

@@ -3,12 +3,6 @@
 import asyncio
 
 import pytest
-from penstock.core.errors import DeadlineExceeded, Draining, InvalidRequest, NoWorkers, Overloaded, RequestCancelled
-from penstock.core.types import FinishReason, Role, SampledToken, TokenLogprobs
-from penstock.gateway.dispatcher import RoutedDispatcher
-from penstock.gateway.limits import DispatchLimits
-from penstock.wire import messages as m
-
 from tests.unit.gateway.dispatcher.conftest import (
     FakeCluster,
     FakeWorker,
@@ -18,6 +12,12 @@ from tests.unit.gateway.dispatcher.conftest import (
     read,
     until,
 )
+
+from penstock.core.errors import DeadlineExceeded, Draining, InvalidRequest, NoWorkers, Overloaded, RequestCancelled
+from penstock.core.types import FinishReason, Role, SampledToken, TokenLogprobs
+from penstock.gateway.dispatcher import RoutedDispatcher
+from penstock.gateway.limits import DispatchLimits
+from penstock.wire import messages as m
 
 
 def by_hand(worker: FakeWorker, start: m.PrefillStart) -> None:
@@ -260,6 +260,22 @@ def test_newcomers_do_not_overtake_those_who_wait(pair: FakeCluster) -> None:
         assert dispatcher.num_waiting == 2
         prefill.is_full = False
         await asyncio.gather(read(first), read(second))
+
+    pair.run(scenario)
+
+
+def test_a_burst_of_room_is_filled_at_one_announcement(pair: FakeCluster) -> None:
+    prefill = pair.workers["prefill-0"]
+    prefill.is_full = True
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        generations = [dispatcher.generate(make_request(f"r{index}", 1)) for index in range(100)]
+        await until(lambda: dispatcher.num_waiting == 100)
+        prefill.is_full = False
+        prefill.say(m.PrefillEvents(has_capacity=True))
+        await pass_time(pair.prefill_s / 2)
+        assert len(prefill.held) == 100
+        await asyncio.gather(*(read(generation) for generation in generations))
 
     pair.run(scenario)
 

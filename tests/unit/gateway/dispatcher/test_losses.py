@@ -4,13 +4,6 @@ import asyncio
 import random
 
 import pytest
-from penstock.core.blocks import hash_blocks
-from penstock.core.errors import BlocksExhausted, InternalError, WorkerLost
-from penstock.core.types import FinishReason, Role, SampledToken
-from penstock.gateway.dispatcher import RoutedDispatcher
-from penstock.gateway.limits import DispatchLimits
-from penstock.wire import messages as m
-
 from tests.unit.gateway.dispatcher.conftest import (
     FakeCluster,
     FakeWorker,
@@ -20,6 +13,13 @@ from tests.unit.gateway.dispatcher.conftest import (
     read,
     until,
 )
+
+from penstock.core.blocks import hash_blocks
+from penstock.core.errors import BlocksExhausted, InternalError, WorkerLost
+from penstock.core.types import FinishReason, Role, SampledToken
+from penstock.gateway.dispatcher import RoutedDispatcher
+from penstock.gateway.limits import DispatchLimits
+from penstock.wire import messages as m
 
 NUM_TOKENS = 8
 
@@ -61,11 +61,10 @@ def test_decode_dies_after_any_token(four: FakeCluster, num_delivered: int) -> N
         tokens += await read(generation)
         assert tokens == expected_tokens(request)
         resumed = four.workers["prefill-0"].offers[-1].request
-        if generation.num_resumes:
-            context = [*request.prompt_token_ids, *resumed.output_token_ids]
-            assert resumed.attempt > 0
-            assert resumed.sampling == request.sampling
-            assert list(resumed.block_hashes) == hash_blocks(context, b"tenant")
+        context = [*request.prompt_token_ids, *resumed.output_token_ids]
+        assert generation.num_resumes == resumed.attempt == 1
+        assert resumed.sampling == request.sampling
+        assert list(resumed.block_hashes) == hash_blocks(context, b"tenant")
 
     four.run(scenario)
 
@@ -89,8 +88,8 @@ def test_a_worker_that_restarts_unnoticed_is_lost_when_the_membership_says_so(pa
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         request = make_request(max_tokens=NUM_TOKENS)
         generation = dispatcher.generate(request)
-        await generation.next_tokens()
         old = pair.workers["decode-0"]
+        await until(lambda: bool(old.held))
         old.is_alive = False  # its streams hang: nobody sent a reset
         pair.add("decode-0", Role.DECODE)
         await read(generation)
@@ -111,8 +110,27 @@ def test_a_decode_worker_that_gives_up_is_continued_elsewhere(four: FakeCluster,
         decode.held.clear()
         decode.step(m.StepOutputs(1, finished=[m.Finished(handle, None, error)]))
         assert await read(generation) == expected_tokens(request)
+        is_blamed = not isinstance(error, BlocksExhausted)  # a full worker may have room again
+        resumed = four.workers["prefill-0"].offers[1]
+        assert (decode.ref not in resumed.decode_candidates) is is_blamed
 
     four.run(scenario)
+
+
+def test_prefill_dies_after_decode_has_spoken_but_before_its_own_first_token(four: FakeCluster) -> None:
+    prefill, decode = four.workers["prefill-0"], four.workers["decode-0"]
+    prefill.script = lambda worker, start: worker.say(m.PrefillEvents([start.request.handle]))
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        request = make_request(max_tokens=NUM_TOKENS)
+        generation = dispatcher.generate(request)
+        await until(lambda: bool(prefill.offers))
+        decode.step(m.StepOutputs(1, [prefill.offers[0].request.handle], [7], [1]))
+        await pass_time(0.001)
+        prefill.die()
+        assert await read(generation) == expected_tokens(request)
+
+    four.run(scenario, seconds=1.0)
 
 
 def test_a_skipped_token_is_noticed_and_the_request_resumed(pair: FakeCluster) -> None:
@@ -137,7 +155,7 @@ def test_a_skipped_token_is_noticed_and_the_request_resumed(pair: FakeCluster) -
         assert generation.output_token_ids == expected_tokens(request)
         assert handle in decode.cancelled
 
-    pair.run(scenario)
+    pair.run(scenario, seconds=1.0)
 
 
 def test_late_messages_of_an_older_attempt_change_nothing(four: FakeCluster) -> None:
@@ -348,16 +366,40 @@ def test_a_gateway_may_start_before_its_scheduler(cluster: FakeCluster) -> None:
 
 
 def test_streams_to_workers_that_left_are_closed_when_nothing_needs_them(pair: FakeCluster) -> None:
+    pair.prefill_s = 5.0
+
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         leaving = pair.workers["decode-0"]
-        generation = dispatcher.generate(make_request(max_tokens=30))
-        await until(lambda: bool(leaving.held))
-        del pair.workers["decode-0"]
+        generation = dispatcher.generate(make_request(max_tokens=300))
+        await until(lambda: bool(leaving.decodes))
+        await pass_time(4.0)
+        leaving.is_listed = False
         pair.publish()
-        await read(generation)  # it finishes what it has
+        await read(generation)  # it still takes over what was promised to it, and finishes it
         assert generation.num_resumes == 0
         await until(lambda: not leaving.decodes[0].is_open)
         assert not leaving.cancelled
+
+    pair.run(scenario)
+
+
+def test_what_streams_already_goes_before_what_waits(pair: FakeCluster) -> None:
+    prefill, decode = pair.workers["prefill-0"], pair.workers["decode-0"]
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        streaming = dispatcher.generate(make_request("streaming", max_tokens=100))
+        await until(lambda: bool(decode.held))
+        prefill.is_full = True
+        deadline_s = asyncio.get_running_loop().time() + 20
+        waiting = dispatcher.generate(make_request("waiting", first_token_deadline_s=deadline_s, priority=9))
+        await until(lambda: dispatcher.num_waiting == 1)
+        decode.break_streams()
+        decode.held.clear()
+        await until(lambda: dispatcher.num_waiting == 2)
+        num_offers = len(prefill.offers)
+        prefill.is_full = False
+        await asyncio.gather(read(streaming), read(waiting))
+        assert prefill.offers[num_offers].request.request_id == "streaming"
 
     pair.run(scenario)
 

@@ -1,6 +1,7 @@
 """Chat templates follow Hugging Face's conventions, inside a sandbox."""
 
 import pytest
+
 from penstock.core.errors import InvalidRequest, UnsupportedModel
 from penstock.gateway.text.chat_template import ChatTemplate
 
