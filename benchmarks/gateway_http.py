@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 
 import orjson
 import uvloop
-from tests.gateway_fakes import MODEL, chat, make_service, tokens_of
 
 from benchmarks import machine
 from penstock.core.types import FinishReason, Request, SampledToken
@@ -28,6 +27,7 @@ from penstock.gateway.generation import Generation
 from penstock.gateway.process import serve_http
 from penstock.runtime import clock
 from penstock.wire.messages import MembershipView
+from tests.gateway_fakes import MODEL, chat, make_service, tokens_of
 
 TEXT = "The quick brown fox jumps over the lazy dog, and the river runs down to the mill. "
 

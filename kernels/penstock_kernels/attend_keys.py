@@ -1,8 +1,11 @@
 """The loop both attention kernels are made of: online softmax of some query rows over a range of paged keys.
 
 Exponentials are powers of two, with log2(e) folded into the scale of the logits. Softmax and output are float32; the
-products run in the model's type with float32 sums. The running state of a row is (peak, total, output): its largest
-logit, the sum of its weights, and the weighted sum of values, not yet divided by `total`.
+products run in the model's type with float32 sums (float32 models: three products of tf32, which keep its accuracy and
+the tensor cores, where plain float32 would spill registers by the thousand).
+
+The running state of a row is (peak, total, output): its largest logit, the sum of its weights, and the weighted sum of
+values, not yet divided by `total`.
 """
 # ruff: noqa: PLR0917 (a device function has no nouns, only pointers and scalars)
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"

@@ -77,9 +77,11 @@ _DRAIN_TIMEOUT_S = "3"  # someone is waiting at the terminal
 
 def up_fields() -> list[Any]:
     """Every flag `up` takes: its own, and those of the processes that it does not decide itself."""
-    classes = (WorkerSettings, GatewaySettings, SchedulerSettings, UpSettings)
-    declared = {field.name: field for cls in classes for field in fields(cls)}
-    return [field for name, field in reversed(declared.items()) if name not in _DECIDED]
+    declared: dict[str, Any] = {}
+    for cls in (UpSettings, GatewaySettings, WorkerSettings, SchedulerSettings):
+        for field in fields(cls):
+            declared.setdefault(field.name, field)
+    return [field for name, field in declared.items() if name not in _DECIDED]
 
 
 def plan(flags: Mapping[str, str], file: Path | None, find_port: Callable[[], int]) -> Stack:

@@ -31,16 +31,19 @@ class GatewayStreams:
         """A stream ended; unless it was replaced by a newer one, its gateway is gone."""
         if self._outboxes.get(gateway_id) is outbox:
             del self._outboxes[gateway_id]
+            if timer := self._awaited.pop(gateway_id, None):
+                timer.cancel()
             self._on_gateway_gone(gateway_id)
 
     def send(self, gateway_id: str, outputs: StepOutputs) -> None:
+        """Queue a step; a gateway that has stopped reading is gone."""
         outbox = self._outboxes.get(gateway_id)
         if outbox is None:
             outbox = self._outboxes[gateway_id] = Outbox[StepOutputs]()
             loop = asyncio.get_running_loop()
             self._awaited[gateway_id] = loop.call_later(PATIENCE_S, self._give_up, gateway_id)
-        outbox.put(outputs)
+        if not outbox.put(outputs):
+            self.close(gateway_id, outbox)
 
     def _give_up(self, gateway_id: str) -> None:
-        del self._awaited[gateway_id]
         self.close(gateway_id, self._outboxes[gateway_id])

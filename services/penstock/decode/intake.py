@@ -17,7 +17,7 @@ from penstock.transfer.policy import Peer
 from penstock.transfer.receiver import KvReceiver
 from penstock.wire.messages import Commit, LinkCalls, LinkEvents, ReservationEnded, Reserve, Reserved
 
-LEASE_S = 10.0  # without segment, renewal or commit; prefill workers renew three times in it
+LEASE_S = 10.0  # without renewal or commit; prefill workers renew three times in it
 
 
 class Intake:
@@ -50,9 +50,10 @@ class Intake:
             del self._links[peer]
             self._withdraw(peer)
 
-    def on_calls(self, peer: Peer, calls: LinkCalls) -> None:
-        if peer not in self._links:
-            return  # an older life of a worker that has come back
+    def on_calls(self, peer: Peer, outbox: Outbox[LinkEvents], calls: LinkCalls) -> None:
+        """Do what a prefill worker asks for on the stream that `outbox` answers."""
+        if self._links.get(peer) is not outbox:
+            return  # an older stream, or an older life, of a worker that has come back
         for reserve in calls.reserves:
             self._on_reserve(peer, reserve)
         for commit in calls.commits:
@@ -85,7 +86,7 @@ class Intake:
             reservation = self._grant(peer, reserve)
         except PenstockError as error:
             outbox.put(LinkEvents(refused=[ReservationEnded(reserve.reservation_id, error)]))
-            self._book.when_there_is_room(lambda: self._announce_room(outbox))
+            self._book.when_there_is_room(outbox, lambda: self._announce_room(outbox))
             return
         sequence = reservation.sequence
         first_block = sequence.num_cached_tokens // self._book.pool.block_size
@@ -110,6 +111,7 @@ class Intake:
 
     def _grant(self, peer: Peer, reserve: Reserve) -> Reservation:
         self.reservations.refuse_cancelled(reserve)
+        self._drop_older(reserve)
         now_s = self._now_s()
         request = Request(
             request_id=reserve.request_id,
@@ -125,6 +127,13 @@ class Intake:
         self.reservations.add(reservation)
         self._watch_leases()
         return reservation
+
+    def _drop_older(self, reserve: Reserve) -> None:
+        """A prefill worker that lost its link asks anew: it cannot know that we have, or even decode, the request."""
+        key = reserve.gateway_id, reserve.handle
+        self._decoder.cancel(key)
+        if older := self.reservations.find_request(key):
+            self._revoke(older)
 
     def _on_commit(self, peer: Peer, commit: Commit) -> None:
         reservation = self.reservations.find(peer, commit.reservation_id)
@@ -177,6 +186,7 @@ class Intake:
                 self._forget(reservation)
 
     def _forget(self, reservation: Reservation) -> None:
+        reservation.is_revoked = True  # its KV may be complete, and the news of it on the way
         self.reservations.remove(reservation)
         self._book.release(reservation.sequence)
 

@@ -1,6 +1,7 @@
 """The Decode service: streams of steps to gateways, links from prefill workers."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -34,10 +35,11 @@ class DecodeService:
                 if not self._decoder.cancel(key):
                     self._intake.cancel(key)
 
-        on_call(first)
         try:
-            async for outputs in converse(calls, on_call, outbox):
-                yield outputs
+            on_call(first)
+            async with aclosing(converse(calls, on_call, outbox)) as steps:
+                async for outputs in steps:
+                    yield outputs
         finally:
             self._decoder.streams.close(hello.caller_id, outbox)
 
@@ -49,9 +51,14 @@ class DecodeService:
         peer = hello.caller_id, hello.caller_incarnation
         outbox = self._intake.open_link(peer)
         outbox.put(LinkEvents(welcome=self.welcome))
-        self._intake.on_calls(peer, first)
+
+        def on_call(call: LinkCalls) -> None:
+            self._intake.on_calls(peer, outbox, call)
+
         try:
-            async for events in converse(calls, lambda call: self._intake.on_calls(peer, call), outbox):
-                yield events
+            on_call(first)
+            async with aclosing(converse(calls, on_call, outbox)) as news:
+                async for events in news:
+                    yield events
         finally:
             self._intake.close_link(peer, outbox)

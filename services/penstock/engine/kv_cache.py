@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor
 
+from penstock.core.errors import InternalError
 from penstock.core.kv_layout import KvLayout
 from penstock.engine.models.config import ModelConfig
-from penstock.transfer.memory import KvMemory
+from penstock.transfer.memory import KvMemory, address_of
+
+_MAPPED = 2  # cudaHostRegisterMapped
 
 
 def kv_layout(config: ModelConfig, dtype: torch.dtype, num_blocks: int, block_size: int) -> KvLayout:
@@ -21,12 +24,52 @@ def kv_layout(config: ModelConfig, dtype: torch.dtype, num_blocks: int, block_si
     )
 
 
-def kv_shape(layout: KvLayout) -> tuple[int, ...]:
-    """[num_layers, K and V, num_blocks, block_size, num_local_heads, head_dim]."""
-    return (layout.num_layers, 2, layout.num_blocks, layout.block_size, layout.num_local_heads, layout.head_dim)
+class KvCache:
+    """A tensor on the pool itself: what a transfer writes is read by the next step, without a copy.
+
+    [num_layers, K and V, num_blocks, block_size, num_local_heads, head_dim]
+
+    A GPU reads and writes the pool where it is, in host memory, over the bus: right for every transport, and slower
+    than device memory for long contexts.
+    """
+
+    def __init__(self, memory: KvMemory, device: torch.device) -> None:
+        layout = memory.layout
+        self._registered: int | None = None
+        flat: Tensor
+        if device.type == "cuda":
+            flat = self._map(memory, device)
+        else:
+            flat = torch.frombuffer(memory.view, dtype=torch.uint8)
+        self.tensor = flat.view(getattr(torch, layout.dtype)).view(
+            layout.num_layers, 2, layout.num_blocks, layout.block_size, layout.num_local_heads, layout.head_dim
+        )
+
+    def close(self) -> None:
+        """Let go of the pool, so that its owner can unmap it."""
+        del self.tensor
+        if self._registered is not None:
+            torch.cuda.cudart().cudaHostUnregister(self._registered)
+
+    def _map(self, memory: KvMemory, device: torch.device) -> Tensor:
+        address, num_bytes = address_of(memory.view), memory.layout.num_bytes
+        torch.cuda.init()
+        with torch.cuda.device(device):
+            error = int(torch.cuda.cudart().cudaHostRegister(address, num_bytes, _MAPPED))
+        if error:
+            raise InternalError(f"CUDA cannot map a KV pool of {num_bytes} bytes of host memory (error {error}).")
+        self._registered = address
+        return torch.as_tensor(_DeviceView(address, num_bytes), device=device)
 
 
-def kv_tensor(memory: KvMemory) -> Tensor:
-    """A view of host memory; no copy."""
-    flat: Tensor = torch.frombuffer(memory.view, dtype=getattr(torch, memory.layout.dtype))
-    return flat.view(kv_shape(memory.layout))
+class _DeviceView:
+    """Host memory that a GPU may address, in the words of the CUDA array interface."""
+
+    def __init__(self, address: int, num_bytes: int) -> None:
+        self.__cuda_array_interface__ = {
+            "shape": (num_bytes,),
+            "typestr": "|u1",
+            "data": (address, False),
+            "version": 3,
+            "strides": None,
+        }

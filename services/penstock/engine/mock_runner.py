@@ -44,6 +44,8 @@ class MockCosts:
                 values[name.strip()] = float(value)
             except ValueError:
                 raise InvalidSettings("mock_costs", text, f"'{entry}' is not NAME=SECONDS") from None
+            if not 0.0 <= values[name.strip()] < float("inf"):
+                raise InvalidSettings("mock_costs", text, f"'{entry}' is not a time that can pass")
         if unknown := values.keys() - names:
             raise InvalidSettings("mock_costs", text, f"unknown {sorted(unknown)}; there are {sorted(names)}")
         return cls(**values)

@@ -1,11 +1,13 @@
 """Runs batches of a real model: one flattened forward pass for each step, in a thread of its own.
 
-Life of a request: prefill (step 4) and decode (step 8) compute here. While a step runs, the event loop stays free; it is
-told after each group of layers that their KV is in the pool, so that it leaves while later layers still compute.
+Life of a request: prefill (step 4) and decode (step 8) compute here. While a step runs, the event loop stays free; it
+is told after each group of layers that their KV is in the pool, so that it leaves while later layers still compute.
 """
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -15,7 +17,7 @@ from penstock.engine.attention.backends import attention_for
 from penstock.engine.attention.protocol import Attention, AttentionGeometry
 from penstock.engine.checkpoint import Checkpoint
 from penstock.engine.host_memory import keep_freed_memory
-from penstock.engine.kv_cache import kv_layout, kv_tensor
+from penstock.engine.kv_cache import KvCache, kv_layout
 from penstock.engine.models.config import DTYPES, ModelConfig
 from penstock.engine.models.decoder import AfterLayer, Decoder
 from penstock.engine.models.rope import rope_table
@@ -28,13 +30,14 @@ from penstock.runtime.clock import now_s
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 NUM_LAYER_GROUPS = 4  # of one step: enough for transfers to overlap with compute, few enough to cost nothing
+SMALL_STEP = 1 << 24  # multiply-adds below which waking a second thread costs more than it saves (measured)
 
 
 def build(options: EngineOptions) -> "ModelRunner":
     """Load the model in a folder and allocate its KV pool.
 
-    All of it in the thread that will run it: OpenMP keeps a team of threads for each thread that ever computed, and with
-    more of them than cores it stops spinning between parallel regions, which halves the speed of a decode.
+    All of it in the thread that will run it: OpenMP keeps a team of threads for each thread that ever computed, and
+    with more of them than cores it stops spinning between parallel regions, which halves the speed of a decode.
     """
     executor = ThreadPoolExecutor(1, "model-runner")
     try:
@@ -58,7 +61,8 @@ def _load(options: EngineOptions, executor: ThreadPoolExecutor) -> "ModelRunner"
         config.num_heads, config.num_kv_heads, config.head_dim, config.head_dim**-0.5, config.windows
     )
     rope = rope_table(config.rope, config.head_dim, config.max_context_tokens)
-    attention = attention_for(device)(geometry, rope, kv_tensor(memory))
+    cache = KvCache(memory, device)
+    attention = attention_for(device)(geometry, rope, cache.tensor)
     info = ModelInfo(
         name=options.folder.name,
         revision=f"{checkpoint.revision()}-{str(dtype).removeprefix('torch.')}",
@@ -66,22 +70,30 @@ def _load(options: EngineOptions, executor: ThreadPoolExecutor) -> "ModelRunner"
         max_context_tokens=config.max_context_tokens,
         eos_token_ids=config.eos_token_ids,
     )
-    return ModelRunner(decoder, attention, info, memory, executor)
+    return ModelRunner(Model(info, decoder, attention), memory, cache, executor)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What computes, and what is known of it."""
+
+    info: ModelInfo
+    decoder: Decoder
+    attention: Attention
 
 
 class ModelRunner:
     """A Runner on torch. All that touches tensors happens in the executor's one thread."""
 
-    def __init__(
-        self, decoder: Decoder, attention: Attention, info: ModelInfo, memory: KvMemory, executor: ThreadPoolExecutor
-    ) -> None:
-        self._decoder = decoder
-        self._attention = attention
-        self._info = info
-        self._eos_token_ids = tuple(sorted(info.eos_token_ids))
+    def __init__(self, model: Model, memory: KvMemory, cache: KvCache, executor: ThreadPoolExecutor) -> None:
+        self._model: Model | None = model
+        self._info = model.info
+        self._eos_token_ids = tuple(sorted(model.info.eos_token_ids))
+        self._layer_groups = _layer_groups(memory.layout.num_layers, NUM_LAYER_GROUPS)
+        self._num_threads = torch.get_num_threads()
         self._memory = memory
+        self._cache = cache
         self._executor = executor
-        self._layer_groups = _layer_groups(decoder.config.num_layers, NUM_LAYER_GROUPS)
 
     @property
     def kv(self) -> KvMemory:
@@ -97,6 +109,7 @@ class ModelRunner:
 
         def after_layer(layer: int) -> None:
             if on_layers_done and (group := self._layer_groups.get(layer)):
+                self._wait_for_device()
                 loop.call_soon_threadsafe(on_layers_done, group)
 
         begin_s = now_s()
@@ -108,23 +121,34 @@ class ModelRunner:
 
     def close(self) -> None:
         self._executor.shutdown()
-        del self._attention  # its views hold the pool's mapping
+        self._model = None  # its views hold the pool's mapping
+        self._cache.close()
         self._memory.close()
 
     @torch.inference_mode()
     def _forward(self, inputs: StepInputs, after_layer: AfterLayer) -> list[SampledToken]:
-        token_ids, last_tokens, step = to_device(inputs, self._decoder.device)
-        self._attention.begin(step)
-        hidden = self._decoder.forward(token_ids, self._attention, after_layer)
+        assert self._model is not None, "closed"
+        decoder, attention = self._model.decoder, self._model.attention
+        is_small = inputs.num_tokens * decoder.num_weights < SMALL_STEP
+        torch.set_num_threads(1 if is_small else self._num_threads)
+        token_ids, last_tokens, step = to_device(inputs, decoder.device)
+        attention.begin(step)
+        hidden = decoder.forward(token_ids, attention, after_layer)
         if not inputs.rows:
             return []
-        return sample(self._decoder.logits(hidden.index_select(0, last_tokens)), inputs.rows)
+        return sample(decoder.logits(hidden.index_select(0, last_tokens)), inputs.rows)
+
+    def _wait_for_device(self) -> None:
+        """A GPU runs behind its host; what is reported must be in the pool."""
+        assert self._model is not None
+        if self._model.decoder.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
 
 
 def _layer_groups(num_layers: int, num_groups: int) -> dict[int, range]:
     """By its last layer, each group of layers that is reported as one."""
     bounds = [num_layers * i // num_groups for i in range(num_groups + 1)]
-    return {end - 1: range(begin, end) for begin, end in zip(bounds, bounds[1:], strict=False) if end > begin}
+    return {end - 1: range(begin, end) for begin, end in pairwise(bounds) if end > begin}
 
 
 def _device(name: str) -> torch.device:

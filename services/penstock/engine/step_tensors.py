@@ -1,4 +1,4 @@
-"""From a batch of sequences to the tensors of one forward pass: built with numpy on the host, one copy to the device."""
+"""From a batch of sequences to the tensors of a forward pass: built with numpy on the host, one copy to the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +26,10 @@ class StepInputs:
     sampled_tokens: npt.NDArray[np.int64]  # place of each sampled item's last token among all tokens
     sampled_items: tuple[int, ...]  # their places in the batch
     rows: tuple[SamplingRow, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return self.wide.shape[1]
 
 
 def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) -> StepInputs:

@@ -1,7 +1,7 @@
 """From the tensors of a checkpoint to a Decoder: what they are called, which shapes they have, which are fused.
 
-    q_proj, k_proj, v_proj   -> one qkv product           gate_proj, up_proj -> one gate_up product
-    q_norm, k_norm           -> one weight per head       experts            -> by expert, however they are stored
+q_proj, k_proj, v_proj   -> one qkv product           gate_proj, up_proj -> one gate_up product
+q_norm, k_norm           -> one weight per head       experts            -> by expert, however they are stored
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.decoder import Decoder, DecoderLayer
 from penstock.engine.models.linear import Linear, make_linear
 from penstock.engine.models.mlp import DenseMlp, FeedForward, SparseMlp
+from penstock.engine.models.norm import RmsNorm
 
 IGNORED_SUFFIXES = ("rotary_emb.inv_freq",)  # old Llama checkpoints store what config.json implies
 Shapes = dict[str, tuple[int, ...]]
@@ -32,7 +33,10 @@ class ExpertNames:
 
 EXPERT_NAMES = (
     ExpertNames(
-        "mlp.gate", "mlp.experts.{e}.gate_proj.weight", "mlp.experts.{e}.up_proj.weight", "mlp.experts.{e}.down_proj.weight"
+        "mlp.gate",
+        "mlp.experts.{e}.gate_proj.weight",
+        "mlp.experts.{e}.up_proj.weight",
+        "mlp.experts.{e}.down_proj.weight",
     ),
     ExpertNames(
         "block_sparse_moe.gate",
@@ -119,20 +123,21 @@ class _DecoderLoader:
         embedding = self._take("model.embed_tokens.weight")
         head = embedding if config.has_tied_embeddings else self._take("lm_head.weight")
         layers = [self._layer(layer) for layer in range(config.num_layers)]
-        return Decoder(config, embedding, layers, self._take("model.norm.weight"), make_linear(head))
+        return Decoder(config, embedding, layers, self._norm("model.norm"), make_linear(head))
 
     def _layer(self, layer: int) -> DecoderLayer:
         config, prefix = self._config, f"model.layers.{layer}"
         qk_norm = None
         if config.has_qk_norm:
             query, key = (self._take(f"{prefix}.self_attn.{name}_norm.weight") for name in "qk")
-            qk_norm = torch.cat((query.expand(config.num_heads, -1), key.expand(config.num_kv_heads, -1)))
+            by_head = torch.cat((query.expand(config.num_heads, -1), key.expand(config.num_kv_heads, -1)))
+            qk_norm = RmsNorm(by_head, config.norm_epsilon)
         return DecoderLayer(
-            attention_norm=self._take(f"{prefix}.input_layernorm.weight"),
+            attention_norm=self._norm(f"{prefix}.input_layernorm"),
             qkv=self._linear([f"{prefix}.self_attn.{name}_proj" for name in "qkv"], config.has_qkv_bias),
             qk_norm=qk_norm,
             output=self._linear([f"{prefix}.self_attn.o_proj"], config.has_output_bias),
-            mlp_norm=self._take(f"{prefix}.post_attention_layernorm.weight"),
+            mlp_norm=self._norm(f"{prefix}.post_attention_layernorm"),
             mlp=self._sparse_mlp(prefix) if config.is_sparse(layer) else self._dense_mlp(f"{prefix}.mlp"),
         )
 
@@ -164,6 +169,9 @@ class _DecoderLoader:
         weight = torch.cat([self._take(f"{name}.weight") for name in names])
         bias = torch.cat([self._take(f"{name}.bias") for name in names]) if has_bias else None
         return make_linear(weight, bias)
+
+    def _norm(self, name: str) -> RmsNorm:
+        return RmsNorm(self._take(f"{name}.weight"), self._config.norm_epsilon)
 
     def _take(self, name: str) -> Tensor:
         return self._checkpoint.tensor(name).to(self._device, self._dtype)

@@ -9,7 +9,7 @@ token. Tokens are put in order by position; what belongs to no live attempt is d
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from penstock.core.errors import PenstockError, WorkerLost
@@ -41,12 +41,12 @@ class Attempt:
         "_on_end",
         "_progress",
         "_progress_s",
+        "blamed",
         "candidate",
         "decode",
         "ended",
         "generation",
         "handle",
-        "holder_ref",
         "is_accepted",
         "is_refused",
         "num_prefill_tokens",
@@ -68,7 +68,7 @@ class Attempt:
         self.generation = generation
         self.candidate = candidate
         self.num_prefill_tokens = start.request.num_tokens
-        self.holder_ref = candidate.ref  # the worker to blame when it ends badly now
+        self.blamed: Sequence[WorkerRef] = (candidate.ref,)  # should it end badly now; not to be asked again
         self.prefill: Holder | None = None
         self.decode: Holder | None = None
         self.is_accepted = False
@@ -113,11 +113,16 @@ class Attempt:
 
     def handed_off(self, ref: WorkerRef, decode: Holder | None) -> None:
         """`ref` took over; without a stream to it (None) its tokens will not arrive."""
-        self.holder_ref = ref
+        self.blamed = (ref,)
         if decode is None:
             self.end(WorkerLost("The decode worker was lost before the request reached it."))
         else:
             self.taken_over(decode)
+
+    def cut_off(self) -> None:
+        """Every decode worker it was offered with is lost: its prefill worker would look for them in vain."""
+        self.blamed = self.start.decode_candidates
+        self.end(WorkerLost("Every decode worker named for the request was lost."))
 
     # --- what the decode worker says ----------------------------------------------------------------------------------
 
@@ -128,7 +133,7 @@ class Attempt:
         if self.decode is not None:
             self.decode.let_go(self)
         self.decode = decode
-        self.holder_ref = decode.ref
+        self.blamed = (decode.ref,)
         decode.hold(self)
         if self._has_first_token:
             self._leave_prefill()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, disable_created_metrics
 
 from penstock.core.errors import InvalidSettings
 from penstock.gateway.api.app import App
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """Serve until `stop`, then take nothing new and let open answers end within the drain timeout."""
     model = load_model_folder(Path(settings.model), settings.served_model_name, int(clock.wall_s()))
+    disable_created_metrics()  # they double the series for nothing
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)

@@ -27,8 +27,9 @@ from penstock.gateway.attempt import Attempt
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.patience import Patience
 from penstock.gateway.routes import Routes
-from penstock.gateway.waiting_queue import Place, WaitingQueue
+from penstock.gateway.waiting_queue import WaitingQueue
 from penstock.gateway.worker_sessions import WorkerSessions
 from penstock.wire.messages import PrefillStart
 
@@ -55,11 +56,10 @@ class RequestDriver:
         self._request = request
         self._generation = generation
         self._desk = desk
-        self._arrival = next(desk.numbers)
+        self._patience = Patience(request.first_token_deadline_s, request.priority, next(desk.numbers), desk.now_s())
         self._num_attempts = 0
         self._num_losses = 0
         self._lost: set[WorkerLife] = set()  # by this request; not asked again while others are left
-        self._progress_s = desk.now_s()  # patience is measured from the last attempt that brought a token
         self._backoff_s = desk.limits.min_backoff_s
         self._has_waited = False
         self._has_turn = False  # woken, and not yet known whether there is room
@@ -81,15 +81,16 @@ class RequestDriver:
     # --- between attempts ---------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        is_refused = not self._desk.queue.would_lead(self._place())  # nobody overtakes those who wait
+        is_refused = not self._desk.queue.would_lead(self._patience.place)  # nobody overtakes those who wait
         while not self._generation.is_ended:
             if is_refused:
                 await self._wait_for_capacity()
-            self._check_deadline()
+            if self._desk.now_s() >= self._patience.deadline_s:
+                raise DeadlineExceeded("No worker could begin this request before its deadline; try again later.")
             num_tokens = len(self._generation.output_token_ids)
             error = await self._try_once()
             if len(self._generation.output_token_ids) > num_tokens:
-                self._progress_s = self._desk.now_s()
+                self._patience.brought_tokens(self._desk.now_s())
             is_refused = error is not None and waits_for_capacity(error)
             if is_refused:
                 self._has_turn = False
@@ -116,12 +117,12 @@ class RequestDriver:
             await self._desk.routes.changed(min(limits.max_backoff_s, limits.min_backoff_s * 2**self._num_losses / 4))
 
     async def _wait_for_capacity(self) -> None:
-        if self._desk.queue.is_full and not self._has_waited and not self._generation.output_token_ids:
+        if self._desk.queue.is_full and not self._has_waited and not self._patience.is_streaming:
             raise Overloaded("Too many requests are waiting already; try again later.")
         self._has_waited = True  # it keeps its place from now on, however many come after it
         began_s = self._desk.now_s()
-        until_s = self._until_s(self._desk.limits.give_up_s)
-        has_turn = await self._desk.queue.wait(self._place(), max(0.0, until_s - began_s))
+        until_s = self._patience.until_s(self._desk.limits.give_up_s)
+        has_turn = await self._desk.queue.wait(self._patience.place, max(0.0, until_s - began_s))
         self._desk.metrics.queue_s.observe(self._desk.now_s() - began_s)
         self._record(Stage.QUEUE, began_s)
         self._has_turn = has_turn
@@ -136,29 +137,12 @@ class RequestDriver:
 
     async def _wait_for_workers(self, error: NoWorkers) -> None:
         limits = self._desk.limits
-        patience_s = limits.give_up_s if self._generation.output_token_ids else limits.no_workers_timeout_s
-        left_s = min(self._until_s(patience_s), self._progress_s + patience_s) - self._desk.now_s()
+        wait_s = limits.give_up_s if self._patience.is_streaming else limits.no_workers_timeout_s
+        left_s = min(self._patience.deadline_s, self._patience.progress_s + wait_s) - self._desk.now_s()
         if left_s <= 0:
             raise error
         await self._desk.routes.changed(min(left_s, self._backoff_s))
         self._backoff_s = min(2 * self._backoff_s, limits.max_backoff_s)
-
-    def _check_deadline(self) -> None:
-        if self._desk.now_s() >= self._until_s(float("inf")):
-            raise DeadlineExceeded("No worker could begin this request before its deadline; try again later.")
-
-    def _until_s(self, patience_s: float) -> float:
-        """How long to wait for a worker: the deadline while it can still be met, else patience decides."""
-        deadline_s = self._request.first_token_deadline_s
-        if self._generation.output_token_ids or deadline_s == float("inf"):
-            return self._progress_s + patience_s
-        return deadline_s
-
-    def _place(self) -> Place:
-        """A request that streams already has a reader waiting in the middle of a sentence: it goes first."""
-        is_streaming = bool(self._generation.output_token_ids)
-        deadline_s = float("-inf") if is_streaming else self._request.first_token_deadline_s
-        return Place(deadline_s, -self._request.priority, self._arrival)
 
     # --- one attempt --------------------------------------------------------------------------------------------------
 
@@ -182,7 +166,7 @@ class RequestDriver:
                 error = await attempt.ended
                 self._attempt = None
                 if error is not None and not waits_for_capacity(error):
-                    self._lost.add(life_of(attempt.holder_ref))
+                    self._lost.update(map(life_of, attempt.blamed))
                 return error
             if error is not None and waits_for_capacity(error):
                 result = error

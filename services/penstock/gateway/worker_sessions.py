@@ -83,6 +83,9 @@ class WorkerSessions:
             self._metrics.lost_workers.inc()
         self.suspect(session.life)
         session.lose(reason)
+        for attempt in list(self.attempts.values()):
+            if attempt.decode is None and not any(map(self._find_decode, attempt.start.decode_candidates)):
+                attempt.cut_off()
 
     def suspect(self, life: WorkerLife) -> None:
         """Try this worker last for a moment: it was lost, or does not answer."""

@@ -5,10 +5,11 @@ Life of a request: steps 5 (reserve), 6 (push, through `channel`) and 7 (commit)
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import grpc
 
-from penstock.core.errors import PenstockError, UnknownReservation, WorkerLost
+from penstock.core.errors import PenstockError, Refused, UnknownReservation, WorkerLost
 from penstock.core.types import WorkerRef
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.rpc import to_error
@@ -36,29 +37,38 @@ class DecodeLink:
         self._grants: dict[int, asyncio.Future[Reserved]] = {}
         self._starts: dict[int, asyncio.Future[None]] = {}  # one for each reservation held
         self._room = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_renewing = False
+        self._readers: set[asyncio.Task[None]] = set()  # end when the link breaks
+        self._tasks: set[asyncio.Task[None]] = set()  # end by themselves, also then
+
+    @property
+    def is_over(self) -> bool:
+        """Broken, and nothing of it is under way any more."""
+        return self.is_broken and not self._readers and not self._tasks
 
     async def connect(self, open_link: OpenLink, open_channel: OpenChannel) -> None:
         """Open the stream, hear the welcome, open the transfer channel it describes."""
-        self._spawn(self._listen(open_link))
+        _spawn(self._listen(open_link), self._readers)
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 welcome = await self._welcome
-            self.channel = await open_channel(welcome)
+            channel = await open_channel(welcome)
         except TimeoutError:
             error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
             self._break(error)
             raise error from None
-        except PenstockError as error:
-            self._break(error)
+        except BaseException:
+            self._break(WorkerLost(f"The link to {self.ref.worker_id} could not be opened."))
             raise
+        if self.is_broken:
+            await channel.close()
+            raise WorkerLost(f"The link to {self.ref.worker_id} broke while it was opened.")
+        self.channel = channel
 
     async def close(self) -> None:
-        """End the stream and every transfer on it."""
+        """End the stream and every transfer on it; on return nothing of them is under way."""
         self._break(WorkerLost("This worker closed the link."))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._readers, *self._tasks, return_exceptions=True)
 
     # --- reservations ---
 
@@ -66,20 +76,21 @@ class DecodeLink:
         """Ask for blocks; raises the decode worker's Refused, or WorkerLost when it does not answer."""
         if self.is_broken:
             raise WorkerLost(f"The link to {self.ref.worker_id} is broken.")
+        reservation_id = reserve.reservation_id
         grant: asyncio.Future[Reserved] = asyncio.get_running_loop().create_future()
-        self._grants[reserve.reservation_id] = grant
+        self._grants[reservation_id] = grant
         self._outbox.put(LinkCalls(reserves=[reserve]))
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                reserved = await grant
+                return await grant
         except TimeoutError:
+            self._give_up(reservation_id)
             raise WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.") from None
+        except asyncio.CancelledError:
+            self._give_up(reservation_id)
+            raise
         finally:
-            del self._grants[reserve.reservation_id]
-            if grant.cancelled():
-                self._outbox.put(LinkCalls(released=[reserve.reservation_id]))
-        self._starts[reserve.reservation_id] = asyncio.get_running_loop().create_future()
-        return reserved
+            del self._grants[reservation_id]
 
     def commit(self, commit: Commit) -> None:
         self._outbox.put(LinkCalls(commits=[commit]))
@@ -94,9 +105,8 @@ class DecodeLink:
         start = self._starts.pop(reservation_id, None)
         if start is None:
             return
-        if start.done():
-            start.exception()  # seen: nobody will await it any more
-        self._spawn(self._stop_and_release(reservation_id))
+        _see(start)
+        _spawn(self._stop_and_release(reservation_id), self._tasks)
 
     async def wait_for_room(self, timeout_s: float) -> None:
         """Return when the decode worker, having refused us, has room again, or after `timeout_s`."""
@@ -110,22 +120,31 @@ class DecodeLink:
     # --- inside ---
 
     async def _listen(self, open_link: OpenLink) -> None:
+        reason: PenstockError = WorkerLost(f"{self.ref.worker_id} closed the link.")
         try:
             async for events in open_link(self.ref, self._calls()):
                 self._on_events(events)
-            self._break(WorkerLost(f"{self.ref.worker_id} closed the link."))
-        except grpc.aio.AioRpcError as error:
-            self._break(to_error(error))
+        except grpc.aio.AioRpcError as failure:
+            error = to_error(failure)
+            reason = error if isinstance(error, Refused) else WorkerLost(error.message)
+        finally:
+            self._break(reason)
 
     async def _calls(self) -> AsyncIterator[LinkCalls]:
         async for calls in self._outbox.batches():
             yield merge(calls)
 
     async def _renew(self, interval_s: float) -> None:
-        while not self.is_broken:
+        while True:
             await asyncio.sleep(interval_s)
             if self._starts:
                 self._outbox.put(LinkCalls(renewed=list(self._starts)))
+
+    def _give_up(self, reservation_id: int) -> None:
+        """Nobody waits for the grant any more, which may be on its way or here already."""
+        _see(self._grants[reservation_id])
+        self._starts.pop(reservation_id, None)
+        self._outbox.put(LinkCalls(released=[reservation_id]))
 
     async def _stop_and_release(self, reservation_id: int) -> None:
         await self.channel.stop(reservation_id)
@@ -150,9 +169,11 @@ class DecodeLink:
     def _on_reserved(self, reserved: Reserved) -> None:
         grant = self._grants.get(reserved.reservation_id)
         if grant and not grant.done():
+            self._starts[reserved.reservation_id] = asyncio.get_running_loop().create_future()
             grant.set_result(reserved)
-        if not any(task.get_name() == "renew" for task in self._tasks):
-            self._spawn(self._renew(reserved.lease_s / RENEWALS_PER_LEASE), name="renew")
+        if not self._is_renewing:
+            self._is_renewing = True
+            _spawn(self._renew(reserved.lease_s / RENEWALS_PER_LEASE), self._readers)
 
     def _fail(self, reservation_id: int, error: PenstockError) -> None:
         for waiting in (self._grants.get(reservation_id), self._starts.get(reservation_id)):
@@ -167,12 +188,22 @@ class DecodeLink:
         self._room.set()
         if not self._welcome.done():
             self._welcome.set_exception(error)
+            _see(self._welcome)
         for reservation_id in [*self._grants, *self._starts]:
             self._fail(reservation_id, error)
+        for task in self._readers - {asyncio.current_task()}:
+            task.cancel()
         if hasattr(self, "channel"):
-            self._spawn(self.channel.close())
+            _spawn(self.channel.close(), self._tasks)
 
-    def _spawn(self, work: Coroutine[None, None, None], name: str | None = None) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+def _spawn(work: Coroutine[None, None, None], tasks: "set[asyncio.Task[None]]") -> None:
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _see(future: "asyncio.Future[Any]") -> None:
+    """Take note of a failure that nobody else may come to look at."""
+    if future.done() and not future.cancelled():
+        future.exception()

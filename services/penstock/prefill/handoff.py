@@ -10,7 +10,7 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from penstock.core.errors import PenstockError, Refused, TransferFailed, WorkerLost
+from penstock.core.errors import PenstockError, Refused, RequestCancelled, TransferFailed, WorkerLost
 from penstock.core.types import Request, Sequence, WorkerRef
 from penstock.prefill.decode_link import DecodeLink
 from penstock.wire.messages import Commit, Reserve, Reserved, StageSpan
@@ -79,24 +79,27 @@ class Handoff:
             error: PenstockError = WorkerLost("No decode worker was named for this request.")
             room: DecodeLink | None = None
             for ref in self._candidates:
+                link: DecodeLink | None = None
                 try:
                     link = await self._get_link(ref)
                     return await self._hand_over_to(link, began_s)
-                except Refused as refusal:
-                    error, room = refusal, link
-                except (WorkerLost, TransferFailed) as failure:
+                except PenstockError as failure:
                     error = failure
-            if self._is_out_of_patience(began_s):
+                    room = link if link and isinstance(failure, Refused) else room
+                if self.sequence.is_cancelled:  # a failure in the same moment may hide the cancellation of our task
+                    raise RequestCancelled("The request was cancelled while it was handed over.")
+            if self._is_out_of_patience():
                 raise error
             if room:
                 await room.wait_for_room(self._limits.retry_interval_s)
             else:
                 await asyncio.sleep(self._limits.retry_interval_s)
 
-    def _is_out_of_patience(self, began_s: float) -> bool:
+    def _is_out_of_patience(self) -> bool:
         """Patience counts from the first token: until then the blocks would be held anyway."""
-        waited_since_s = self._first_token_s or began_s
-        return self._now_s() - waited_since_s > self._limits.patience_s
+        if self._first_token_id is None:
+            return False
+        return self._now_s() - self._first_token_s > self._limits.patience_s
 
     async def _hand_over_to(self, link: DecodeLink, began_s: float) -> tuple[WorkerRef, list[StageSpan]]:
         request = self.sequence.request

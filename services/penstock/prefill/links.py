@@ -25,7 +25,7 @@ class DecodeLinks:
         key = ref.worker_id, ref.incarnation
         opening = self._links.get(key)
         if opening is None or _is_useless(opening):
-            opening = self._links[key] = asyncio.create_task(self._open(ref))
+            opening = self._links[key] = asyncio.create_task(self._open(ref, replaced=opening))
         return await asyncio.shield(opening)
 
     @property
@@ -43,10 +43,13 @@ class DecodeLinks:
                 await link.close()
         self._links.clear()
 
-    async def _open(self, ref: WorkerRef) -> DecodeLink:
+    async def _open(self, ref: WorkerRef, replaced: "asyncio.Task[DecodeLink] | None") -> DecodeLink:
+        """Once the broken link's channel is closed: until then the decode worker must keep what it promised there."""
+        if replaced and not _has_failed(replaced):
+            await replaced.result().close()
         link = DecodeLink(ref, Hello(*self._me, callee_incarnation=ref.incarnation))
         await link.connect(self._open_link, self._open_channel)
-        self._forget_older_lives(ref)
+        self._forget_useless()
         return link
 
     async def _open_channel(self, welcome: LinkWelcome) -> KvChannel:
@@ -57,14 +60,17 @@ class DecodeLinks:
         worker = welcome.worker
         return await self._sender.connect(worker.worker_id, worker.incarnation, welcome.layouts, welcome.endpoints)
 
-    def _forget_older_lives(self, ref: WorkerRef) -> None:
-        for key in [key for key in self._links if key[0] == ref.worker_id and key[1] != ref.incarnation]:
-            if _is_useless(self._links[key]):
+    def _forget_useless(self) -> None:
+        """Older lives, and workers that are no more; what is still being closed is kept for whoever replaces it."""
+        for key, opening in list(self._links.items()):
+            if _is_useless(opening) and (_has_failed(opening) or opening.result().is_over):
                 del self._links[key]
 
 
 def _is_useless(opening: "asyncio.Task[DecodeLink]") -> bool:
     """Whether opening the link failed, or the link has broken since."""
-    if not opening.done():
-        return False
-    return opening.cancelled() or opening.exception() is not None or opening.result().is_broken
+    return opening.done() and (_has_failed(opening) or opening.result().is_broken)
+
+
+def _has_failed(opening: "asyncio.Task[DecodeLink]") -> bool:
+    return opening.cancelled() or opening.exception() is not None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, StaleAttempt
 from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
 from penstock.engine.sequences import SequenceBook, TokenEvent
 from penstock.prefill.handoff import Handoff, HandoffLimits
@@ -66,10 +66,12 @@ class Prefiller:
         remote = [ref for ref in start.decode_candidates if ref.worker_id != self.me.worker_id]
         is_local = not remote or start.decode_candidates[0].worker_id == self.me.worker_id
         try:
+            if (request.gateway_id, request.handle) in self._prefills:
+                raise StaleAttempt(f"Attempt {request.attempt} of {request.request_id} is here already.")
             sequence = self._book.accept(request, self, is_prefill_only=not is_local)
         except PenstockError as refusal:
             outbox.put(PrefillEvents(refused=[PrefillEnded(request.handle, refusal)]))
-            self._book.when_there_is_room(lambda: _announce_room(outbox))
+            self._book.when_there_is_room(outbox, lambda: _announce_room(outbox))
             return
         handoff = None
         if not is_local:
@@ -108,7 +110,7 @@ class Prefiller:
         if prefill.handoff and prefill.handoff.task is None:
             task = prefill.handoff.task = asyncio.create_task(self._hand_over(prefill, prefill.handoff))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda task: self._leave(task, prefill))
 
     def on_layers(self, items: SequenceOf[ScheduledSequence], layers: range) -> None:
         for item in items:
@@ -147,20 +149,28 @@ class Prefiller:
         return [StageSpan("queue", queued_ago_s, started_ago_s), StageSpan("prefill", started_ago_s, 0.0)]
 
     async def _hand_over(self, prefill: Prefill, handoff: Handoff) -> None:
-        sequence = prefill.sequence
-        handle = sequence.request.handle
+        handle = prefill.sequence.request.handle
         try:
             ref, spans = await handoff.run()
             prefill.outbox.put(PrefillEvents(handed_off=[HandedOff(handle, ref, spans)]))
         except PenstockError as error:
             prefill.outbox.put(PrefillEvents(failed=[PrefillEnded(handle, error)]))
-        self._prefills.pop(_key(sequence), None)
-        self._book.release(sequence)
+
+    def _leave(self, task: "asyncio.Task[None]", prefill: Prefill) -> None:
+        """A hand-over is over, however it went, and nothing of it is being read any more."""
+        self._tasks.discard(task)
+        if self._prefills.get(key := _key(prefill.sequence)) is prefill:
+            del self._prefills[key]
+        self._book.release(prefill.sequence)
 
     def _drop(self, prefill: Prefill) -> None:
+        """Stop it now. Blocks of which a push is under way are freed after it: were they computed on before, the
+        decode worker could be left with another sequence's KV, all of it checked out, under this one's hashes."""
         if prefill.handoff and prefill.handoff.task:
             prefill.handoff.task.cancel()
-        self._book.release(prefill.sequence)
+            self._book.stop(prefill.sequence)
+        else:
+            self._book.release(prefill.sequence)
 
     def _new_reservation_id(self) -> int:
         self._num_reservations += 1

@@ -1,6 +1,7 @@
 """The Prefill service: one stream per gateway that starts requests and hears of their first tokens."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -30,9 +31,10 @@ class PrefillService:
             for handle in call.cancelled_handles:
                 self._prefiller.cancel((hello.caller_id, handle))
 
-        on_call(first)
         try:
-            async for events in converse(calls, on_call, outbox):
-                yield events
+            on_call(first)
+            async with aclosing(converse(calls, on_call, outbox)) as news:
+                async for events in news:
+                    yield events
         finally:
             self._prefiller.cancel_gateway(hello.caller_id, outbox)

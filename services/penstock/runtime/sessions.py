@@ -1,7 +1,7 @@
 """The server's side of a long-lived stream: who called, what it says, and what we have to say to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, Protocol, TypeVar
 
 import grpc
@@ -37,7 +37,7 @@ async def read_hello(
 
 async def converse(
     calls: AsyncIterator[Calls], on_call: Callable[[Calls], None], outbox: Outbox[Merged]
-) -> AsyncIterator[Merged]:
+) -> AsyncGenerator[Merged, None]:
     """Give every message of the caller to `on_call`, and yield what `outbox` gathers, until either side ends."""
 
     async def listen() -> None:
@@ -51,7 +51,8 @@ async def converse(
     try:
         async for messages in outbox.batches():
             yield merge(messages)
-        await listener
+        if listener.done():  # otherwise we hung up: whatever the caller still says, nobody listens
+            listener.result()
     finally:
         listener.cancel()
-        await asyncio.wait([listener])
+        await asyncio.gather(listener, return_exceptions=True)

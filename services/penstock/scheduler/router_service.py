@@ -70,16 +70,20 @@ class RouterService:
             reader.cancel()
 
     async def keep_time(self) -> None:
-        """Tick for ever: end leases, refresh the gateways' views and the gauges."""
+        """Tick for ever."""
         while True:
             await asyncio.sleep(_TICK_S)
-            self._router.tick()
-            self._metrics.observe(self._router, self._now_s())
-            refresh_s = self._refresh_s + _REFRESH_S_PER_WORKER * len(self._router.workers)
-            if self._now_s() - self._told_s >= refresh_s:
-                self._tell()
-            else:
-                self._tell_changes()
+            self.tick()
+
+    def tick(self) -> None:
+        """End leases, refresh the gateways' views and the gauges."""
+        self._router.tick()
+        self._metrics.observe(self._router, self._now_s())
+        refresh_s = self._refresh_s + _REFRESH_S_PER_WORKER * len(self._router.workers)
+        if self._now_s() - self._told_s >= refresh_s:
+            self._tell()
+        else:
+            self._tell_changes()
 
     async def _read(self, calls: AsyncIterator[RouteCalls], outbox: Outbox[Item]) -> None:
         gateway_id = "a gateway"

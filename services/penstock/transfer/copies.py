@@ -17,7 +17,7 @@ from penstock.transfer.memory import Bytes
 
 PIECE_BYTES = 1 << 20  # fits the second-level cache of a core, and long enough that other threads get the GIL
 LONG_RUN_BYTES = 96 << 10  # from here on a run at a time beats gathering many
-INLINE_BYTES = 512 << 10  # moved in less time than a thread takes to wake
+INLINE_BYTES = 64 << 20  # moved in little more time than a thread takes to wake
 
 P = ParamSpec("P")
 T = TypeVar("T")

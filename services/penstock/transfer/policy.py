@@ -19,7 +19,7 @@ class TransferPolicy:
 
     allowed: tuple[str, ...] = (SHARED_MEMORY, UCX)
     host: str = "127.0.0.1"  # address that control connections and TCP listen on, and that peers are told
-    segment_bytes: int = 4 << 20  # upper bound of one segment's payload
+    segment_bytes: int = 8 << 20  # upper bound of one segment's payload
     num_credits: int = 4  # segments of one channel on their way at once
     max_resends: int = 3  # of one segment that fails its checksum
     connect_timeout_s: float = 5.0

@@ -97,6 +97,7 @@ class UcxCarrier:
 
     async def close(self) -> None:
         await self.link.close()
+        self._endpoint = None  # UCX closes it with its last reference
 
 
 def _pass_failure(answer: asyncio.Future[Ack], sending: asyncio.Task[None]) -> None:

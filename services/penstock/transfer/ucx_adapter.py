@@ -37,8 +37,8 @@ class UcxWorker:
             raise TransportUnavailable("UCX is not installed; install penstock[ucx] or remove ucx from the settings.")
         features = (libucxx.Feature.TAG, libucxx.Feature.WAKEUP)
         self._loop = asyncio.get_running_loop()
-        self._context = libucxx.UCXContext(CONFIG, features)
-        self._worker = libucxx.UCXWorker(self._context)
+        self._context: Any = libucxx.UCXContext(CONFIG, features)
+        self._worker: Any = libucxx.UCXWorker(self._context)
         self._worker.init_blocking_progress_mode()
         self._event_fd: int = self._worker.epoll_file_descriptor
         self._pending: dict[Any, tuple[asyncio.Future[None], Bytes]] = {}  # request -> (its future, memory it needs)
@@ -126,6 +126,9 @@ class UcxWorker:
                 future.set_exception(TransferFailed(f"UCX reported: {error}."))
 
     def close(self) -> None:
+        """Idempotent. UCX frees its descriptors and memory when the last endpoint made here is dropped as well."""
+        if self._is_closed:
+            return
         self._is_closed = True
         self._loop.remove_reader(self._event_fd)
         for future, _ in (*self._pending.values(), *self._wanted.values()):
@@ -133,3 +136,4 @@ class UcxWorker:
                 future.set_exception(TransferFailed("The UCX worker was closed."))
         self._worker.cancel_inflight_requests()
         self._pending.clear()
+        self._worker = self._context = None

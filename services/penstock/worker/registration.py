@@ -70,9 +70,9 @@ class Registration:
             except PenstockError as error:
                 log.info("a heartbeat failed: %s", error.message)
                 num_failures += 1
-                more_stored, more_evicted = self._pool.take_changes()
-                stored, evicted = [*stored, *more_stored], [*evicted, *more_evicted]
                 await asyncio.sleep(RETRY_INTERVAL_S)
+                self._pool.take_changes()  # heard or not: the whole picture again
+                stored, evicted, is_full = self._pool.known_hashes(), [], True
                 continue
             if not response.is_known:
                 return

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -87,6 +87,16 @@ class Supervised:
         return self.process.returncode
 
 
+def strays_of(shell: psutil.Process) -> list[psutil.Process]:
+    """The long sleeper; not the short ones of the shell's loop, which come and go while one looks."""
+    found = []
+    for process in shell.children():
+        with suppress(psutil.NoSuchProcess):
+            if process.cmdline() == ["sleep", "1000"]:
+                found.append(process)
+    return found
+
+
 def wait_until(holds: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 10
     while not holds():
@@ -119,8 +129,8 @@ def test_restarts_what_dies_after_ending_its_strays() -> None:
     with supervised(("scheduler", WITH_STRAY, "SCHEDULER")) as running:
         running.read_until("settled", "scheduler: up")
         (shell,) = psutil.Process(running.process.pid).children()
-        wait_until(lambda: any(process.name() == "sleep" for process in shell.children()))
-        stray = next(process for process in shell.children() if "1000" in process.cmdline())
+        wait_until(lambda: bool(strays_of(shell)))
+        (stray,) = strays_of(shell)
         shell.kill()
         running.lines.clear()
         running.read_until("scheduler: died with status -9; starting it again in 0.5 s", "scheduler: up")

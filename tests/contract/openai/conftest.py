@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from tests.gateway_fakes import FakeDispatcher, make_service
 
 from penstock.gateway.api.app import App
 from penstock.gateway.process import serve_http
+from tests.gateway_fakes import FakeDispatcher, make_service
 
 
 @dataclass

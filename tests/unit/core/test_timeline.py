@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 
 import pytest
+
 from penstock.core.timeline import Slo, Span, Stage, Timeline, goodput, meets, percentile, slo_attainment, summarize
 
 

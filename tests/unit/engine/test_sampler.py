@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
+
 from penstock.core.types import SamplingParams
 from penstock.engine.sampler import SamplingRow, sample
-from torch import Tensor
 
 GREEDY = SamplingParams(temperature=0.0)
 VOCAB = 600

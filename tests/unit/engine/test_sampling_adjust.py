@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from penstock.core.types import SamplingParams
 from penstock.engine.sampling.adjust import adjust
 from penstock.engine.sampling.rows import SamplingRow

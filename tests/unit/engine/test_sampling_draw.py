@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+
 from penstock.core.types import SamplingParams
 from penstock.engine.sampling.draw import draw
 from penstock.engine.sampling.filters import drop_unlikely
 from penstock.engine.sampling.rows import SamplingRow
-from torch import Tensor
 
 SETTINGS = [
     SamplingParams(),

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from penstock.engine.sampling.philox import philox4x32, uniform_pairs
 
 # Known answers of Random123 (kat_vectors, philox4x32 10).

@@ -5,6 +5,7 @@ from penstock_kernels.launch import (
     choose_split_tokens,
     count_splits,
     decode_tile,
+    list_tiles,
     next_power_of_2,
     prefill_tile,
 )

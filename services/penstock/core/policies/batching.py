@@ -42,8 +42,8 @@ def plan_batch(
     """Decodes first, then prompts under way, then waiting ones, while tokens, places and blocks last.
 
     When running sequences lack blocks for their next token, the most recent of them give theirs back until the others
-    fit: they have the least to lose, and the oldest always makes progress. Nothing waiting starts in such a step. Blocks
-    shared with others count as given back here: who acts on a plan that preempts plans again with what came free.
+    fit: they have the least to lose, and the oldest always makes progress. Nothing waiting starts in such a step.
+    Blocks shared with others count as given back here: whoever preempts plans again, with what really came free.
     """
     kept, preempted = _make_room(running, num_free_blocks, block_size)
     num_free_blocks += sum(len(sequence.block_ids) for sequence in preempted)

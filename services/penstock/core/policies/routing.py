@@ -191,10 +191,9 @@ def _score_decode(
     predicted_s: list[float] = []
     hit_weight = policy.hit_weight / query.num_tokens
     for worker, measured_s in zip(workers, empty_s, strict=True):
-        occupancy = (worker.num_running + worker.num_waiting + 1) / worker.max_num_sequences
+        places = (worker.num_running + worker.num_waiting + 1) / worker.max_num_sequences
         blocks = 1 - (worker.num_free_blocks - num_tokens_held / worker.block_size) / worker.num_blocks
-        if blocks > occupancy:  # written out, as are the others below: max() would double the cost of the loop
-            occupancy = blocks
+        occupancy = places if places > blocks else blocks  # max() would double the cost of this loop
         predicted_s.append((measured_s or best_s) * (1 + occupancy))
         if num_cached_tokens:
             occupancy -= hit_weight * num_cached_tokens.get(worker.ref.worker_id, 0)

@@ -1,4 +1,4 @@
-"""How TorchAttention runs one step: which queries meet which keys in one call, and which keys must be gathered first."""
+"""How TorchAttention runs one step: which queries meet which keys in one call, and which keys are gathered first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,7 +144,9 @@ class Planner:
             is_hidden = key_at > query_at
             if window:
                 is_hidden |= key_at <= query_at - window
-            yield Segment(slice(row + offset, row + offset + num_rows), keys.of(i, first, high), 0, self._mask(is_hidden))
+            yield Segment(
+                slice(row + offset, row + offset + num_rows), keys.of(i, first, high), 0, self._mask(is_hidden)
+            )
 
     def _mask(self, is_hidden: Tensor) -> Tensor:
         mask = torch.zeros(is_hidden.shape, dtype=self._pool.slots.dtype).masked_fill_(is_hidden, float("-inf"))

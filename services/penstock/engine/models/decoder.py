@@ -11,6 +11,7 @@ from penstock.engine.attention.protocol import Attention
 from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.linear import Linear
 from penstock.engine.models.mlp import FeedForward
+from penstock.engine.models.norm import RmsNorm
 
 AfterLayer = Callable[[int], None]
 """Called at each layer boundary, once that layer's KV is written."""
@@ -20,11 +21,11 @@ AfterLayer = Callable[[int], None]
 class DecoderLayer:
     """Weights of one layer."""
 
-    attention_norm: Tensor  # [hidden]
+    attention_norm: RmsNorm
     qkv: Linear
-    qk_norm: Tensor | None  # [num_heads + num_kv_heads, head_dim], the query's weight for each query head, then the key's
+    qk_norm: RmsNorm | None  # of each query head and then each key head
     output: Linear
-    mlp_norm: Tensor  # [hidden]
+    mlp_norm: RmsNorm
     mlp: FeedForward
 
 
@@ -32,15 +33,22 @@ class Decoder:
     """All weights of a model and how they are run."""
 
     def __init__(
-        self, config: ModelConfig, embedding: Tensor, layers: Sequence[DecoderLayer], norm: Tensor, head: Linear
+        self, config: ModelConfig, embedding: Tensor, layers: Sequence[DecoderLayer], norm: RmsNorm, head: Linear
     ) -> None:
         self.config = config
         self._embedding = embedding  # [vocab, hidden]
         self._layers = layers
-        self._norm = norm  # [hidden]
+        self._norm = norm
         self._head = head
         self._num_qk_heads = config.num_heads + config.num_kv_heads
         self._qkv_shape = (-1, config.num_heads + 2 * config.num_kv_heads, config.head_dim)
+
+    @property
+    def num_weights(self) -> int:
+        """Of the products one token goes through, roughly."""
+        config = self.config
+        by_layer = config.hidden_size * (2 * self._num_qk_heads * config.head_dim + 3 * config.intermediate_size)
+        return config.num_layers * by_layer + config.vocab_size * config.hidden_size
 
     @property
     def device(self) -> torch.device:
@@ -56,16 +64,12 @@ class Decoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[num_rows, hidden] -> [num_rows, vocab] float32."""
-        return self._head(self._normalize(hidden, self._norm)).float()
+        return self._head(self._norm(hidden)).float()
 
     def _run_layer(self, index: int, layer: DecoderLayer, hidden: Tensor, attention: Attention) -> Tensor:
-        qkv = layer.qkv(self._normalize(hidden, layer.attention_norm)).view(self._qkv_shape)
+        qkv = layer.qkv(layer.attention_norm(hidden)).view(self._qkv_shape)
         if layer.qk_norm is not None:
-            qk = qkv[:, : self._num_qk_heads]
-            torch.mul(self._normalize(qk), layer.qk_norm, out=qk)
+            layer.qk_norm.in_place(qkv[:, : self._num_qk_heads])
         query = attention.rotate_and_write(index, qkv)
         hidden = layer.output(attention.attend(index, query), hidden)
-        return layer.mlp(self._normalize(hidden, layer.mlp_norm), hidden)
-
-    def _normalize(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        return functional.rms_norm(x, x.shape[-1:], weight, self.config.norm_epsilon)
+        return layer.mlp(layer.mlp_norm(hidden), hidden)

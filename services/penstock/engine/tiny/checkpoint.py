@@ -66,11 +66,17 @@ def make_weights(tokenizer: Tokenizer) -> Weights:
     query, key = CONFIG["num_attention_heads"] * head_dim, CONFIG["num_key_value_heads"] * head_dim
 
     def matrix(rows: int, columns: int, spread: float = WEIGHT_SPREAD) -> npt.NDArray[np.float32]:
-        return ((random.random_sample((rows, columns)) * 2 - 1) * spread * (3 / columns) ** 0.5).astype(np.float32)
+        uniform = np.asarray(random.random_sample((rows, columns)) * 2 - 1)
+        return (uniform * spread * (3 / columns) ** 0.5).astype(np.float32)
 
     weights: Weights = {"model.embed_tokens.weight": matrix(CONFIG["vocab_size"], hidden, hidden**0.5)}
     for layer in range(CONFIG["num_hidden_layers"]):
-        shapes = {"q_proj": (query, hidden), "k_proj": (key, hidden), "v_proj": (key, hidden), "o_proj": (hidden, query)}
+        shapes = {
+            "q_proj": (query, hidden),
+            "k_proj": (key, hidden),
+            "v_proj": (key, hidden),
+            "o_proj": (hidden, query),
+        }
         mlp = {"gate_proj": (inner, hidden), "up_proj": (inner, hidden), "down_proj": (hidden, inner)}
         prefix = f"model.layers.{layer}"
         weights |= {f"{prefix}.self_attn.{name}.weight": matrix(*shape) for name, shape in shapes.items()}
@@ -85,7 +91,7 @@ def make_weights(tokenizer: Tokenizer) -> Weights:
 
 
 def _is_text(tokenizer: Tokenizer) -> npt.NDArray[np.float32]:
-    """1 for the tokens that are printable text by themselves; 0 for special ones, control bytes and parts of letters."""
+    """1 for tokens that are printable text by themselves; 0 for special ones, control bytes and parts of letters."""
     is_text = np.zeros(CONFIG["vocab_size"], np.float32)
     for token_id in range(len(SPECIAL_TOKENS), tokenizer.get_vocab_size()):
         text = tokenizer.decode([token_id]).replace("\n", " ")

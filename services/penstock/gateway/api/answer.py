@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.core.blocks import hash_blocks
-from penstock.core.errors import InvalidRequest
 from penstock.core.types import Request, SamplingParams
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.choice import Choice, ChoiceReader, TextRules
@@ -31,13 +30,6 @@ class Answer:
     """All choices of one HTTP request, prompt by prompt, from their start to their end."""
 
     def __init__(self, service: Service, caller: Caller, asked: Asked, kind: str) -> None:
-        num_choices = len(asked.prompts) * asked.body.n
-        if num_choices > service.limits.max_num_choices:
-            raise InvalidRequest(
-                f"The request asks for {num_choices} choices; this server makes at most "
-                f"{service.limits.max_num_choices} at once.",
-                "n",
-            )
         self.asked = asked
         self.answer_id = f"{kind}-{secrets.token_hex(16)}"
         self.created_s = int(service.wall_s())

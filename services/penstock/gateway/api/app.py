@@ -3,11 +3,12 @@
 Life of a request: where it begins. Nothing is between this and the server, so nothing else can fail it.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from penstock.core.errors import InternalError, PenstockError
+from penstock.core.errors import Draining, InternalError, PenstockError
 from penstock.gateway.api import generate, state, tokens
 from penstock.gateway.api.caller import Caller, identify
 from penstock.gateway.api.error_body import MethodNotAllowed, NotFound, error_body, error_headers
@@ -57,6 +58,8 @@ class App:
             await self._answer(exchange, route)
         except PenstockError as error:
             await self._fail(exchange, error)
+        except asyncio.CancelledError:  # the drain timeout is over; the client shall know why
+            await self._fail(exchange, Draining("The gateway is stopping; send the request again."))
         except Exception:  # the outermost loop of a request: it fails, the process lives
             log.exception("request %s to %s failed", exchange.request_id, path)
             await self._fail(exchange, InternalError(f"The gateway failed; its log has request {exchange.request_id}."))

@@ -118,7 +118,6 @@ class ChoiceReader:
         self._metrics = metrics
         self._arrived_s = arrived_s
         self._now_s = now_s
-        self._last_s = 0.0
 
     async def next_delta(self) -> Delta:
         """The next piece; the last one has a finish reason. Raises what ended the request."""
@@ -126,20 +125,24 @@ class ChoiceReader:
         generation = choice.generation
         tokens = await generation.next_tokens()
         now_s = self._now_s()
-        if not self._last_s:
-            metrics.time_to_first_token_s.observe(now_s - self._arrived_s)
-        elif tokens:
-            metrics.inter_token_latency_s.observe(now_s - self._last_s)
-        self._last_s = now_s
-        metrics.generation_tokens.value += len(tokens)
+        if tokens:
+            timeline = generation.timeline
+            if timeline.token_times_s:
+                metrics.inter_token_latency_s.observe(now_s - timeline.token_times_s[-1])
+            else:
+                metrics.time_to_first_token_s.observe(now_s - self._arrived_s)
+            timeline.token(now_s, len(tokens))
+            metrics.generation_tokens.value += len(tokens)
         return choice.absorb(tokens, generation.finish_reason if generation.is_done else None)
 
     def close(self, error: BaseException | None = None) -> None:
         """Count how it ended; whatever still runs is stopped."""
         choice, metrics = self.choice, self._metrics
+        now_s = self._now_s()
+        choice.generation.timeline.finish(now_s)
         if choice.finish_reason is not None:
             metrics.request_success[choice.finish_reason.value].inc()
-            metrics.e2e_request_latency_s.observe(self._now_s() - self._arrived_s)
+            metrics.e2e_request_latency_s.observe(now_s - self._arrived_s)
             metrics.request_generation_tokens.observe(choice.num_tokens)
         else:
             is_abort = error is None or isinstance(error, RequestCancelled)

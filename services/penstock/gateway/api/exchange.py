@@ -47,7 +47,7 @@ class Exchange:
         """The whole body; raises RequestTooLarge as soon as it is certain, RequestCancelled if the client leaves."""
         too_large = RequestTooLarge(f"The body is larger than the {max_bytes} bytes this server accepts.")
         length = self.header("content-length")
-        if length.isdigit() and int(length) > max_bytes:
+        if length.isdecimal() and int(length) > max_bytes:
             raise too_large
         body = bytearray()
         while True:

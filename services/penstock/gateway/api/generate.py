@@ -20,6 +20,7 @@ async def chat_completions(service: Service, exchange: Exchange, caller: Caller)
     body = parse_body(ChatBody, await exchange.read(service.limits.max_body_bytes))
     model = service.model
     model.check_name(body.model)
+    service.limits.check_num_choices(body.n)
     num_logprobs = body.num_logprobs
     text = model.tokenizer.render_chat(body.turns(), body.template_variables())
     prompt = await model.tokenizer.encode(text, add_special_tokens=False)  # the template wrote them
@@ -33,6 +34,7 @@ async def completions(service: Service, exchange: Exchange, caller: Caller) -> N
     body = parse_body(CompletionBody, await exchange.read(service.limits.max_body_bytes))
     model = service.model
     model.check_name(body.model)
+    service.limits.check_num_choices(len(body.prompt) * body.n)
     prompts: list[list[int]] = []
     for prompt in body.prompt:
         if isinstance(prompt, str):

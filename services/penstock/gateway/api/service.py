@@ -42,6 +42,14 @@ class ApiLimits:
     max_body_bytes: int = 4 * 2**20
     max_num_choices: int = 16
 
+    def check_num_choices(self, num_choices: int) -> None:
+        """Refuse before any prompt is tokenised."""
+        if num_choices > self.max_num_choices:
+            raise InvalidRequest(
+                f"The request asks for {num_choices} choices; at most {self.max_num_choices} can be made at once.",
+                "n",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Service:

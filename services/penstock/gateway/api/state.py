@@ -8,6 +8,7 @@ import penstock
 from penstock.core.errors import ModelNotFound, NoWorkers
 from penstock.core.types import WorkerState
 from penstock.gateway.api.caller import Caller
+from penstock.gateway.api.error_body import error_body
 from penstock.gateway.api.exchange import Exchange
 from penstock.gateway.api.service import Service
 from penstock.wire.messages import MembershipView
@@ -57,17 +58,23 @@ async def health(_service: Service, exchange: Exchange, _caller: Caller) -> None
 
 
 async def ready(service: Service, exchange: Exchange, _caller: Caller) -> None:
-    """Requests can be answered: there is a worker for each stage."""
+    """Requests can be answered: there is a worker for each stage. A no is an answer, not an error to count or log."""
+    reason = _missing(service)
+    if reason is None:
+        await exchange.respond_json({"status": "ready"})
+    else:
+        await exchange.respond(error_body(NoWorkers(reason)), NoWorkers.http_status)
+
+
+def _missing(service: Service) -> str | None:
     if service.is_stopping():
-        raise NoWorkers("The gateway is stopping.")
+        return "The gateway is stopping."
     workers = [worker for view in service.dispatcher.membership() for worker in view.workers]
-    for stage, has_worker in (
-        ("prefill", any(worker.takes_prefill for worker in workers)),
-        ("decode", any(worker.takes_decode for worker in workers)),
-    ):
-        if not has_worker:
-            raise NoWorkers(f"No {stage} worker is known yet.")
-    await exchange.respond_json({"status": "ready"})
+    if not any(worker.takes_prefill for worker in workers):
+        return "No prefill worker is known yet."
+    if not any(worker.takes_decode for worker in workers):
+        return "No decode worker is known yet."
+    return None
 
 
 async def metrics(service: Service, exchange: Exchange, _caller: Caller) -> None:
@@ -109,7 +116,8 @@ def _worker(worker: WorkerState, now_s: float) -> dict[str, Any]:
         "num_context_tokens": worker.num_context_tokens,
         "token_interval_s": worker.token_interval_s,
         "is_draining": worker.is_draining,
-        "heartbeat_age_s": max(0.0, round(now_s - worker.heartbeat_s, 3)),
+        # routers drop who is silent for a lease, so a worker whose time was not told is no older than that
+        "heartbeat_age_s": max(0.0, round(now_s - worker.heartbeat_s, 3)) if worker.heartbeat_s else 0.0,
         "transports": dict(worker.transports),
         "version": worker.version,
         "metrics_address": worker.metrics_address,

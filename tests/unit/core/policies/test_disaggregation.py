@@ -1,4 +1,5 @@
 import pytest
+
 from penstock.core.policies.disaggregation import DisaggregationPolicy, is_worth_transfer
 from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerRef
 

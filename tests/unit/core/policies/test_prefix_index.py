@@ -1,4 +1,5 @@
 import pytest
+
 from penstock.core.blocks import hash_blocks
 from penstock.core.policies.prefix_index import PrefixIndex
 

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+
 from penstock.core.policies.in_flight import RoutedWork, uncovered, with_in_flight
 from penstock.core.policies.routing import RoutingPolicy, rank
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerRef, WorkerState
@@ -51,7 +52,9 @@ DECODE = worker("d", Role.DECODE)
         pytest.param({}, {"num_prefill_tokens": 2000}, {"worse": 800}, id="queue longer than the prefix hit is worth"),
         pytest.param({"num_prefill_tokens": 9000}, {"num_free_blocks": 10}, {}, id="room now before a short queue"),
         pytest.param({"num_prefill_tokens": 9000}, {"num_running": 256}, {}, id="a place in the batch"),
-        pytest.param({}, {"prefill_s_per_token": 0.0, "num_prefill_tokens": 500}, {}, id="unmeasured priced as its peer"),
+        pytest.param(
+            {}, {"prefill_s_per_token": 0.0, "num_prefill_tokens": 500}, {}, id="unmeasured priced as its peer"
+        ),
     ],
 )
 def test_prefill_is_ranked_by_predicted_ttft(
@@ -77,7 +80,10 @@ def test_prefill_is_ranked_by_predicted_ttft(
             id="a measured difference within tolerance is none",
         ),
         pytest.param(
-            {"token_interval_s": 9.0}, {"token_interval_s": 0.01, "num_running": 200}, {}, id="idle: old measure is void"
+            {"token_interval_s": 9.0},
+            {"token_interval_s": 0.01, "num_running": 200},
+            {},
+            id="idle: old measure is void",
         ),
         pytest.param({"num_waiting": 10}, {}, {"better": 1000}, id="prefix hit worth a little load"),
         pytest.param({}, {"num_waiting": 100}, {"worse": 1000}, id="but not a lot"),

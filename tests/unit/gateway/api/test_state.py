@@ -1,8 +1,7 @@
 """Models, tokens, metrics and the view of the cluster."""
 
-from tests.gateway_fakes import MAX_CONTEXT_TOKENS, MODEL, Client, FakeDispatcher, make_service, tiny_tokenizer, worker
-
 from penstock.core.types import Role
+from tests.gateway_fakes import MAX_CONTEXT_TOKENS, MODEL, Client, FakeDispatcher, make_service, tiny_tokenizer, worker
 
 
 async def test_models_lists_the_one_served() -> None:

@@ -4,13 +4,13 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.gateway_fakes import byte_level_tokenizer, tiny_tokenizer, tokens_of
 from tokenizers import decoders, models
 
 from penstock.core.errors import UnsupportedModel
 from penstock.core.types import SampledToken
 from penstock.gateway.text.token_bytes import token_bytes_function
 from penstock.gateway.text.tokenizer import Tokenizer
+from tests.gateway_fakes import byte_level_tokenizer, tiny_tokenizer, tokens_of
 
 VOCAB_SIZE = byte_level_tokenizer().get_vocab_size()
 

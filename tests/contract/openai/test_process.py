@@ -1,0 +1,56 @@
+"""The whole gateway process, before anything else of the system is there."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from penstock.cli.ports import free_port
+from penstock.core.errors import InvalidSettings
+from penstock.gateway.process import serve as serve_gateway
+from penstock.runtime.settings import GatewaySettings
+from tests.gateway_fakes import TEMPLATE, byte_level_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 64}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    byte_level_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def settings(folder: Path, port: int) -> GatewaySettings:
+    nobody = f"127.0.0.1:{free_port()}"
+    return GatewaySettings(
+        port=port, model=str(folder), served_model_name="m", scheduler_address=nobody, drain_timeout_s=1
+    )
+
+
+async def test_it_lives_but_is_not_ready_without_workers_and_stops_when_told(folder: Path) -> None:
+    port, stop = free_port(), asyncio.Event()
+    serving = asyncio.create_task(serve_gateway(settings(folder, port), stop))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    health = await http.get("/health")
+                    break
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.02)
+        assert health.status_code == 200
+        assert (await http.get("/ready")).status_code == 503
+        assert (await http.get("/cluster")).json()["groups"] == []
+        assert 'vllm:num_requests_running{model_name="m"} 0.0' in (await http.get("/metrics")).text
+    stop.set()
+    assert await asyncio.wait_for(serving, 10) == 0
+
+
+async def test_a_port_in_use_stops_the_process_with_a_sentence(folder: Path) -> None:
+    server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(InvalidSettings, match="port"):
+            await serve_gateway(settings(folder, port), asyncio.Event())
