@@ -1,24 +1,23 @@
 """KV transfer between two processes of this host, GB/s per transport and size, against a memcpy in the same run.
 
-    python benchmarks/transfer.py [--sizes 1,16,64,256] [--transports shared_memory,ucx,tcp] [--rounds 7]
+    python -m benchmarks.transfer [--sizes 1,16,64,256] [--transports shared_memory,ucx,tcp] [--rounds 7]
 
 A push counts from its call until the receiver has verified every checksum in its own pool and said so.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+
+from benchmarks.machine import describe
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
 from penstock.runtime import clock
 from penstock.transfer.channel import KvChannel
@@ -39,7 +38,7 @@ DEADLINE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. Rates are medians in GB/s; `memcpy` copies as many bytes in one call, between two pools."""
+    """One line of the table. Rates are medians in GB/s; `memcpy` copies as many bytes in one call from pool to pool."""
 
     transport: str
     blocks: str  # "contiguous" or "scattered"
@@ -64,9 +63,9 @@ async def run(sizes: Sequence[int] = SIZES, transports: Sequence[str] = TRANSPOR
         async with _Peer(policy) as peer:
             sender = KvSender(memory, policy, SENDER)
             channel = await sender.connect(*RECEIVER, [LAYOUT], peer.endpoints)
-            for size in sizes:
-                for blocks in ("contiguous", "scattered"):
-                    rows.append(await _measure(channel, peer, (blocks, size, rounds), (memory, scratch)))
+            for size, blocks in itertools.product(sizes, ("contiguous", "scattered")):
+                row = await _measure(channel, peer, (blocks, size, rounds), (memory, scratch))
+                rows.append(row)
             await sender.close()
     memory.close()
     scratch.close()
@@ -118,7 +117,8 @@ class _Peer:
     async def __aenter__(self) -> "_Peer":
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            str(Path(__file__).resolve()),
+            "-m",
+            "benchmarks.transfer",
             "--receive",
             *self._policy.allowed,
             stdin=asyncio.subprocess.PIPE,
@@ -166,14 +166,6 @@ async def receive(transport: str) -> None:
     await receiver.close()
 
 
-def machine() -> str:
-    """What the figures were taken on."""
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}, "
-        f"numpy {version('numpy')}, xxhash {version('xxhash')}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)), help="MiB, comma-separated")
@@ -190,7 +182,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows]))
         return
-    print(machine())
+    print(describe())
     print(f"{'transport':14} {'blocks':11} {'MiB':>5} {'GB/s':>7} {'memcpy':>7} {'ratio':>6}")
     for row in rows:
         print(

@@ -18,7 +18,7 @@ import pytest
 
 from penstock.core.errors import PenstockError
 from penstock.core.types import Role, RouteQuery, WorkerRef, WorkerState
-from penstock.runtime import rpc
+from penstock.runtime import clock, rpc
 from penstock.runtime.channel import Channels
 from penstock.wire import stubs
 from penstock.wire.messages import (
@@ -117,7 +117,7 @@ class Client:
 
     async def route(self) -> tuple[RouteEvents, RouteAnswer]:
         """Open a stream, take the first membership, ask one question."""
-        call = stubs.router_route(self.router)(timeout=10)
+        call = stubs.router_route(self.router, clock.now_s)(timeout=10)
         await call.write(RouteCalls(Hello("gateway-0", 1, 0), [RouteQuery("r-0", 100, 10)]))
         membership, answer = None, None
         async for events in call:

@@ -6,7 +6,7 @@ from torch import Tensor
 from penstock.core.errors import InternalError
 from penstock.core.kv_layout import KvLayout
 from penstock.engine.models.config import ModelConfig
-from penstock.transfer.memory import KvMemory, address_of
+from penstock.transfer.memory import KvMemory
 
 _MAPPED = 2  # cudaHostRegisterMapped
 
@@ -36,11 +36,8 @@ class KvCache:
     def __init__(self, memory: KvMemory, device: torch.device) -> None:
         layout = memory.layout
         self._registered: int | None = None
-        flat: Tensor
-        if device.type == "cuda":
-            flat = self._map(memory, device)
-        else:
-            flat = torch.frombuffer(memory.view, dtype=torch.uint8)
+        is_cuda = device.type == "cuda"
+        flat = self._map(memory, device) if is_cuda else torch.frombuffer(memory.view, dtype=torch.uint8)
         self.tensor = flat.view(getattr(torch, layout.dtype)).view(
             layout.num_layers, 2, layout.num_blocks, layout.block_size, layout.num_local_heads, layout.head_dim
         )
@@ -52,7 +49,7 @@ class KvCache:
             torch.cuda.cudart().cudaHostUnregister(self._registered)
 
     def _map(self, memory: KvMemory, device: torch.device) -> Tensor:
-        address, num_bytes = address_of(memory.view), memory.layout.num_bytes
+        address, num_bytes = int(memory.pool.ctypes.data), memory.layout.num_bytes
         torch.cuda.init()
         with torch.cuda.device(device):
             error = int(torch.cuda.cudart().cudaHostRegister(address, num_bytes, _MAPPED))

@@ -29,7 +29,7 @@ class StepInputs:
 
     @property
     def num_tokens(self) -> int:
-        return self.wide.shape[1]
+        return sum(self.query_lengths)
 
 
 def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) -> StepInputs:

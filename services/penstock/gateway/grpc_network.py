@@ -38,7 +38,7 @@ class GrpcNetwork:
         return await rpc.call(method, request, timeout_s=timeout_s)
 
     def route(self, address: str, calls: AsyncIterator[RouteCalls]) -> AsyncGenerator[RouteEvents, None]:
-        return _translated(stubs.router_route(self._channels.get(address)), calls)
+        return _translated(stubs.router_route(self._channels.get(address), clock.now_s), calls)
 
     def prefill(self, address: str, calls: AsyncIterator[PrefillCalls]) -> AsyncGenerator[PrefillEvents, None]:
         return _translated(stubs.prefill_serve(self._channels.get(address), clock.now_s), calls)

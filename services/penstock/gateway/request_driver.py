@@ -150,8 +150,8 @@ class RequestDriver:
         """Route, and offer to the candidates in turn. None: finished; else why nobody has finished it."""
         try:
             decision = await self._route()
-        except NoWorkers as error:
-            return error
+        except NoWorkers as nobody:
+            return nobody
         sessions = self._desk.sessions
         result: PenstockError = NoWorkers("No worker answered.")
         decodes = [ranked.ref for ranked in order_candidates(decision.decode, self._lost, sessions.suspects())]

@@ -79,7 +79,7 @@ class RouterClient:
         return merge_membership(self._known, self._heard)
 
     def view(self) -> MembershipView:
-        return MembershipView(self._group, tuple(self.workers))
+        return MembershipView(self._group, tuple(self.workers), self._address or "")
 
     async def _join(self) -> None:
         """Find the router. While the scheduler is away the last address stays good: routers may outlive it."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import ray
 from prometheus_client import CollectorRegistry
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from penstock.core.errors import WorkerLost
 from penstock.core.policies.routing import RoutingPolicy
@@ -26,7 +27,7 @@ from penstock.runtime.settings import SchedulerSettings
 from penstock.runtime.telemetry import configure_logging, serve_metrics
 from penstock.scheduler.directory import Directory, GroupSummary
 from penstock.scheduler.metrics import DirectoryMetrics, RouterMetrics
-from penstock.scheduler.ports import nth_address, settle
+from penstock.scheduler.ports import nth_address, port_of, settle
 from penstock.scheduler.ray_session import NAMESPACE
 from penstock.scheduler.router import Router, RouterPolicies
 from penstock.scheduler.router_service import RouterService
@@ -68,8 +69,9 @@ class GroupRouter:
         self._timekeeper = asyncio.create_task(self._service.keep_time())
 
     async def ready(self) -> Addresses:
+        """Where others reach it."""
         await self._started
-        return self._addresses
+        return Addresses(_reachable(self._addresses.rpc), _reachable(self._addresses.metrics))
 
     async def admit(self, state: WorkerState) -> None:
         await self._started
@@ -82,6 +84,7 @@ class GroupRouter:
         workers = self._router.workers
         return GroupSummary(
             group=self._router.group,
+            address=_reachable(self._addresses.rpc),
             num_workers=dict(Counter(worker.role.value for worker in workers)),
             num_draining=sum(worker.is_draining for worker in workers),
         )
@@ -103,7 +106,7 @@ class GlobalScheduler:
         _begin_process("scheduler", settings)
         self._settings = settings
         self._addresses = addresses
-        self._router_addresses: set[str] = set()
+        self._router_ports: set[int] = set()
         registry = CollectorRegistry()
         self._directory = Directory(self._find_router, settings.heartbeat_interval_s, DirectoryMetrics(registry))
         self._server = RpcServer()
@@ -142,12 +145,12 @@ class GlobalScheduler:
 
     async def _find_router(self, group: str) -> "RayRouterHandle":
         name = ROUTER_PREFIX + group
-        address = nth_address(self._settings.router_host, self._settings.router_base_port, self._router_addresses)
-        offset = len(self._router_addresses) + 1
+        address = nth_address(self._settings.router_host, self._settings.router_base_port, self._router_ports)
+        offset = len(self._router_ports) + 1
         addresses = Addresses(address, _offset_port(self._addresses.metrics, self._settings.metrics_address, offset))
         actor = create_actor(GroupRouter, name, group, addresses, self._settings)
         found = await actor_call(actor.ready.remote(), name)
-        self._router_addresses.add(found.rpc)
+        self._router_ports.add(port_of(found.rpc))
         return RayRouterHandle(actor, name, found.rpc)
 
 
@@ -163,16 +166,20 @@ class RayRouterHandle:
         await actor_call(self._actor.admit.remote(state), self._name)
 
     async def summary(self) -> GroupSummary:
-        return await actor_call(self._actor.summary.remote(), self._name)
+        summary: GroupSummary = await actor_call(self._actor.summary.remote(), self._name)
+        self.address = summary.address
+        return summary
 
     def restart(self) -> None:
         """Kill the process of the router; Ray starts another."""
         ray.kill(self._actor, no_restart=False)
 
 
-def create_actor(cls: type, name: str, *args: object) -> Any:
-    """The actor of that name, made when there is none. Takes no CPU from planning tasks."""
+def create_actor(cls: type, name: str, *args: object, node_id: str | None = None) -> Any:
+    """The actor of that name, made when there is none, on that node if it matters. Takes no CPU from planning tasks."""
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "lifetime": "detached"}
+    if node_id is not None:
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
     return ray.remote(cls).options(name=name, namespace=NAMESPACE, get_if_exists=True, **options).remote(*args)
 
 
@@ -194,6 +201,12 @@ def _begin_process(name: str, settings: SchedulerSettings) -> None:
     configure_logging(name, settings.log_level, settings.log_format == "json")
     # The parent is Ray's node process: when that is killed, the port must be free for the next one at once.
     lifecycle.die_with_parent(os.getppid())
+
+
+def _reachable(bound: str) -> str:
+    """The address as others see it: of this node when every interface was bound."""
+    host, _, port = bound.rpartition(":")
+    return f"{ray.util.get_node_ip_address()}:{port}" if host in ("0.0.0.0", "[::]") else bound
 
 
 def _offset_port(bound: str, wanted: str, offset: int) -> str:

@@ -30,6 +30,7 @@ class GroupSummary:
     """A group at a glance, as its router sees it."""
 
     group: str
+    address: str  # of the router; another one after Ray had to move it to another node
     num_workers: Mapping[str, int] = field(default_factory=dict)  # by role
     num_draining: int = 0
 

@@ -19,14 +19,14 @@ from penstock.scheduler.actors import (
     create_actor,
     router_names,
 )
-from penstock.scheduler.ports import settle
+from penstock.scheduler.ports import require_free, settle
 from penstock.scheduler.ray_session import NAMESPACE, ray_session
 
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 30.0
 _CHECK_INTERVAL_S = 1.0
-_CHECK_TIMEOUT_S = 15.0  # longer than Ray takes to restart an actor
+_CHECK_TIMEOUT_S = 10.0  # longer than Ray takes to restart an actor
 _STOP_TIMEOUT_S = 2.0
 
 
@@ -35,17 +35,16 @@ async def serve(settings: SchedulerSettings, stop: asyncio.Event) -> int:
     with ray_session(settings.ray_address, settings.num_ray_cpus):
         await _end_actors()  # of an earlier scheduler process on a cluster: their settings and code may be older
         addresses = Addresses(settle(settings.address), settle(settings.metrics_address))
-        scheduler = create_actor(GlobalScheduler, GLOBAL_SCHEDULER, addresses, settings)
+        require_free(addresses.rpc)  # a sentence here is better than a stack of Ray's
+        # Workers and gateways look for it at an address of this node.
+        node_id = ray.get_runtime_context().get_node_id()
+        scheduler = create_actor(GlobalScheduler, GLOBAL_SCHEDULER, addresses, settings, node_id=node_id)
         try:
-            await scheduler_ready(scheduler)
+            await actor_call(scheduler.ready.remote(), GLOBAL_SCHEDULER, _START_TIMEOUT_S)
             log.info("ready at %s", addresses.rpc)
             return await _watch(scheduler, stop)
         finally:
             await _end_actors()
-
-
-async def scheduler_ready(scheduler: Any) -> None:
-    await actor_call(scheduler.ready.remote(), GLOBAL_SCHEDULER, _START_TIMEOUT_S)
 
 
 async def _watch(scheduler: Any, stop: asyncio.Event) -> int:

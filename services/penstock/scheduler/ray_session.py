@@ -47,7 +47,7 @@ def ray_session(address: str, num_cpus: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove(directory)
 
 
 def _start(directory: Path, num_cpus: int) -> None:
@@ -73,12 +73,17 @@ def remove_leftovers() -> None:
         pid = directory.name.removeprefix(_DIRECTORY_PREFIX)
         if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
             log.info("removing %s of a scheduler that was killed", directory)
-            for process in psutil.process_iter():
-                _end_if_within(process, str(directory))
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
 
 
-def _end_if_within(process: psutil.Process, directory: str) -> None:
-    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        if any(file.path.startswith(directory + "/") for file in process.open_files()):
-            process.kill()
+def _remove(directory: Path) -> None:
+    """Remove a session's directory, and first the other processes that still write their logs there."""
+    if not directory.exists():
+        return
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.pid != os.getpid() and any(
+                file.path.startswith(f"{directory}/") for file in process.open_files()
+            ):
+                process.kill()
+    shutil.rmtree(directory, ignore_errors=True)

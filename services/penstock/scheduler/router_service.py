@@ -43,7 +43,7 @@ class RouterService:
         self._told_s = 0.0
 
     def register(self, server: grpc.aio.Server) -> None:
-        stubs.add_router(server, self.route, self.heartbeat)
+        stubs.add_router(server, self.route, self.heartbeat, self._now_s)
 
     def admit(self, state: WorkerState) -> None:
         self._router.admit(state)

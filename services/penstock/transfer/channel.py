@@ -23,6 +23,8 @@ from penstock.transfer.policy import Peer, TransferPolicy
 from penstock.transfer.segments import SegmentHeader, Status, error_for, worker_key
 
 NUM_REMEMBERED_STOPS = 1024
+MIN_SEGMENT_BYTES = 2 << 20  # below this, what a segment costs by itself outweighs sending it earlier
+SEGMENTS_PER_PUSH = 4  # the peer verifies one segment while the next is copied; more would only cost more
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,9 @@ class KvChannel:
                 continue
             source, destination = Place(memory.layout, spans.source), Place(layout, spans.destination)
             whole = KvPart(spans.layers, spans.tokens, heads)
-            for part in split_part(whole, memory.layout, layout, self._policy.segment_bytes):
+            num_bytes = whole.num_bytes(layout) // SEGMENTS_PER_PUSH
+            segment_bytes = min(max(num_bytes, MIN_SEGMENT_BYTES), self._policy.segment_bytes)
+            for part in split_part(whole, memory.layout, layout, segment_bytes):
                 header = self._header(reservation_id, part, memory.layout)
                 yield Segment(header, memory, source, destination, rank)
 

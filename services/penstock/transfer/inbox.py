@@ -7,7 +7,6 @@ reservation:  expect ──► open ──every segment covered──► complet
                            └───cancel──► forgotten: every later segment is refused
 """
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +37,6 @@ class _Expected:
     num_missing: int
     on_complete: Callable[[], None]
     is_live: bool = True
-    writing: threading.Lock = field(default_factory=threading.Lock)
 
     def box(self, part: KvPart) -> npt.NDArray[np.uint8]:
         head, token = self.heads.start, self.tokens.start
@@ -62,12 +60,6 @@ class Target:
     def is_live(self) -> bool:
         """False once the reservation is cancelled: its blocks may belong to another sequence."""
         return self.expected.is_live
-
-    def write(self, copy: Callable[[], None]) -> None:
-        """Copy into the blocks, from any thread, unless cancelled; a cancel meanwhile waits until it is done."""
-        with self.expected.writing:
-            if self.expected.is_live:
-                copy()
 
 
 class Inbox:
@@ -110,8 +102,7 @@ class Inbox:
     def cancel(self, peer: Peer, reservation_id: int) -> None:
         expected = self._expected.pop((peer, reservation_id), None)
         if expected is not None:
-            with expected.writing:
-                expected.is_live = False
+            expected.is_live = False
 
     def admits(self, peer: Peer, header: SegmentHeader) -> Status:
         """Whether a sender may write for this reservation at all."""

@@ -23,7 +23,6 @@ class TransferPolicy:
     num_credits: int = 4  # segments of one channel on their way at once
     max_resends: int = 3  # of one segment that fails its checksum
     connect_timeout_s: float = 5.0
-    num_copy_threads: int = 2  # for copies and checksums, in each direction
     has_ucx_error_handling: bool = False  # lets UCX report dead peers: free on RDMA, but rules out its shared memory
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from penstock.core.errors import TransportUnavailable
 from penstock.core.kv_layout import TransferEndpoint
 from penstock.transfer import shared_memory, tcp, ucx
-from penstock.transfer.copies import CopyThreads
+from penstock.transfer.copies import CopyLane
 from penstock.transfer.counters import TransferCounters
 from penstock.transfer.hosts import host_id, rdma_devices
 from penstock.transfer.inbox import Inbox
@@ -34,7 +34,7 @@ class KvReceiver:
         self._listeners: list[Listener] = []
         self._memories: tuple[KvMemory, ...] = ()
         self._inbox: Inbox | None = None
-        self._threads: CopyThreads | None = None
+        self._lane = CopyLane()
         self._ucx: UcxWorker | None = None
 
     async def start(self, memory: KvMemory | Sequence[KvMemory], policy: TransferPolicy) -> None:
@@ -42,30 +42,29 @@ class KvReceiver:
         check_policy(policy)
         self._memories = (memory,) if isinstance(memory, KvMemory) else tuple(memory)
         self._inbox = Inbox(self.me, self._memories)
-        self._threads = CopyThreads(policy.num_copy_threads)
         try:
             for transport in policy.allowed:
-                self._listen(transport, policy, self._threads)
+                self._listen(transport, policy)
         except BaseException:
             await self.close()
             raise
 
-    def _listen(self, transport: str, policy: TransferPolicy, threads: CopyThreads) -> None:
+    def _listen(self, transport: str, policy: TransferPolicy) -> None:
         if transport == SHARED_MEMORY:
             if any(memory.fd is None for memory in self._memories):
                 raise TransportUnavailable(
                     "This KV pool cannot be shared with other processes; allow ucx or tcp instead."
                 )
             sock, address = shared_memory.listen()
-            self._serve(sock, address, shared_memory.SharedMemoryArrivals(self._memories, threads))
+            self._serve(sock, address, shared_memory.SharedMemoryArrivals(self._memories, self._lane))
         elif transport == UCX:
             self._ucx = UcxWorker()
             sock, address = tcp.listen(policy.host)
             address = ucx.endpoint_address(address, has_rdma=bool(rdma_devices()))
-            self._serve(sock, address, ucx.UcxArrivals(self._ucx, threads, policy.has_ucx_error_handling))
+            self._serve(sock, address, ucx.UcxArrivals(self._ucx, self._lane, policy.has_ucx_error_handling))
         elif transport == TCP:
             sock, address = tcp.listen(policy.host)
-            self._serve(sock, address, tcp.TcpArrivals(threads))
+            self._serve(sock, address, tcp.TcpArrivals(self._lane))
 
     def _serve(self, sock: socket.socket, address: bytes, arrivals: Arrivals) -> None:
         party = Party(self.me, self._open_inbox(), self._connected, self._gone)
@@ -128,8 +127,6 @@ class KvReceiver:
         self._listeners.clear()
         if self._ucx is not None:
             self._ucx.close()
-        if self._threads is not None:
-            self._threads.close()
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, on_complete: Callable[[], None]) -> None:

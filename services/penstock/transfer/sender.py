@@ -9,7 +9,7 @@ from penstock.transfer import shared_memory, tcp, ucx
 from penstock.transfer.carrier import Carrier
 from penstock.transfer.channel import Ends, KvChannel
 from penstock.transfer.choose import RDMA_MARK, Choice, choose_transport
-from penstock.transfer.copies import CopyThreads
+from penstock.transfer.copies import CopyLane
 from penstock.transfer.counters import TransferCounters
 from penstock.transfer.hosts import host_id, rdma_devices
 from penstock.transfer.layout import check_layouts
@@ -28,7 +28,7 @@ class KvSender:
         self.counters = TransferCounters()
         self._memories = (memory,) if isinstance(memory, KvMemory) else tuple(memory)
         self._policy = policy
-        self._threads = CopyThreads(policy.num_copy_threads)
+        self._lane = CopyLane()
         self._channels: list[KvChannel] = []
         self._ucx: UcxWorker | None = None
         self._staging: ucx.StagingBuffers | None = None
@@ -65,12 +65,12 @@ class KvSender:
     async def _open(self, endpoint: TransferEndpoint, peer: Peer, layouts: Sequence[KvLayout]) -> Carrier:
         if endpoint.transport == SHARED_MEMORY:
             link = await SenderLink.open(await shared_memory.dial(endpoint.address), self.me, peer)
-            return await shared_memory.SharedMemoryCarrier.open(link, layouts, self._threads)
+            return await shared_memory.SharedMemoryCarrier.open(link, layouts, self._lane)
         if endpoint.transport == UCX:
             link = await SenderLink.open(await tcp.dial(ucx.control_address(endpoint.address)), self.me, peer)
             worker, staging = self._ucx_worker()
-            return ucx.UcxCarrier(link, worker, self._threads, staging)
-        return tcp.TcpCarrier(await SenderLink.open(await tcp.dial(endpoint.address), self.me, peer), self._threads)
+            return ucx.UcxCarrier(link, worker, self._lane, staging)
+        return tcp.TcpCarrier(await SenderLink.open(await tcp.dial(endpoint.address), self.me, peer), self._lane)
 
     def _ucx_worker(self) -> tuple[UcxWorker, ucx.StagingBuffers]:
         """Made for the first channel that needs it: a UCX context costs file descriptors and 30 ms."""
@@ -91,4 +91,3 @@ class KvSender:
         self._channels.clear()
         if self._ucx is not None:
             self._ucx.close()
-        self._threads.close()

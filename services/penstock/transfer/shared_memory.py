@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from penstock.core.errors import TransferFailed
 from penstock.core.kv_layout import KvLayout
 from penstock.transfer.carrier import Segment
-from penstock.transfer.copies import CopyThreads, copy_and_hash, hash_rows
+from penstock.transfer.copies import CopyLane, Sliced, copy_and_hash, hash_rows
 from penstock.transfer.inbox import Target
 from penstock.transfer.layout import plan_copy
 from penstock.transfer.link import SenderLink
@@ -29,14 +29,14 @@ class SharedMemoryCarrier:
 
     transport = SHARED_MEMORY
 
-    def __init__(self, link: SenderLink, pools: Sequence[KvMemory], threads: CopyThreads) -> None:
+    def __init__(self, link: SenderLink, pools: Sequence[KvMemory], lane: CopyLane) -> None:
         self.link = link
         self._pools = tuple(pools)  # the peer's, by tensor-parallel rank
-        self._threads = threads
+        self._lane = lane
         link.start()
 
     @classmethod
-    async def open(cls, link: SenderLink, layouts: Sequence[KvLayout], threads: CopyThreads) -> "SharedMemoryCarrier":
+    async def open(cls, link: SenderLink, layouts: Sequence[KvLayout], lane: CopyLane) -> "SharedMemoryCarrier":
         """Receive and map the peer's pools, in the order of `layouts`."""
         descriptors = await link.socket.receive_descriptors(len(layouts))
         try:
@@ -51,7 +51,7 @@ class SharedMemoryCarrier:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        return cls(link, pools, threads)
+        return cls(link, pools, lane)
 
     async def begin(self, header: SegmentHeader) -> Ack | None:
         with self.link.awaiting(header.sequence) as answer:
@@ -59,12 +59,12 @@ class SharedMemoryCarrier:
             return await answer
 
     async def carry(self, segment: Segment) -> Ack:
-        checksum = await self._threads.run(segment.num_bytes, self._write, segment)
+        checksum = await self._lane.run(self._write(segment))
         with self.link.awaiting(segment.header.sequence) as answer:
             await self.link.socket.send(segment.checked(checksum).encode())
             return await answer
 
-    def _write(self, segment: Segment) -> int:
+    def _write(self, segment: Segment) -> Sliced[int]:
         source, destination = plan_copy(segment.source, segment.destination, segment.part)
         pool = self._pools[segment.destination_rank].pool
         return copy_and_hash(segment.memory.pool, pool, source, destination)
@@ -80,9 +80,9 @@ class SharedMemoryArrivals:
     transport = SHARED_MEMORY
     details = b""
 
-    def __init__(self, memories: Sequence[KvMemory], threads: CopyThreads) -> None:
+    def __init__(self, memories: Sequence[KvMemory], lane: CopyLane) -> None:
         self._descriptors = [memory.fd for memory in memories if memory.fd is not None]
-        self._threads = threads
+        self._lane = lane
 
     async def greeted(self, sock: FrameSocket) -> None:
         await sock.send_descriptors(self._descriptors)
@@ -93,7 +93,7 @@ class SharedMemoryArrivals:
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:
         if target is None:
             return 0
-        return await self._threads.run(header.num_bytes, hash_rows, target.memory.pool, target.rows)
+        return await self._lane.run(hash_rows(target.memory.pool, target.rows))
 
 
 def listen() -> tuple[socket.socket, bytes]:

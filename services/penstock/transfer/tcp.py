@@ -7,7 +7,7 @@ import asyncio
 import socket
 
 from penstock.transfer.carrier import Segment
-from penstock.transfer.copies import CopyThreads, hash_rows
+from penstock.transfer.copies import CopyLane, hash_rows
 from penstock.transfer.inbox import Target
 from penstock.transfer.layout import Rows
 from penstock.transfer.link import SenderLink
@@ -29,9 +29,9 @@ class TcpCarrier:
 
     transport = TCP
 
-    def __init__(self, link: SenderLink, threads: CopyThreads) -> None:
+    def __init__(self, link: SenderLink, lane: CopyLane) -> None:
         self.link = link
-        self._threads = threads
+        self._lane = lane
         link.start()
 
     async def begin(self, header: SegmentHeader) -> Ack | None:
@@ -39,7 +39,7 @@ class TcpCarrier:
 
     async def carry(self, segment: Segment) -> Ack:
         rows = segment.source.rows(segment.part)
-        checksum = await self._threads.run(segment.num_bytes, hash_rows, segment.memory.pool, rows)
+        checksum = await self._lane.run(hash_rows(segment.memory.pool, rows))
         with self.link.awaiting(segment.header.sequence) as answer:
             await self.link.socket.send(segment.checked(checksum).encode(), views(segment.memory, rows))
             return await answer
@@ -52,8 +52,8 @@ class TcpArrivals:
     transport = TCP
     details = b""
 
-    def __init__(self, threads: CopyThreads) -> None:
-        self._threads = threads
+    def __init__(self, lane: CopyLane) -> None:
+        self._lane = lane
 
     async def greeted(self, sock: FrameSocket) -> None:
         return
@@ -67,7 +67,7 @@ class TcpArrivals:
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:
         if target is None:
             return 0
-        return await self._threads.run(header.num_bytes, hash_rows, target.memory.pool, target.rows)
+        return await self._lane.run(hash_rows(target.memory.pool, target.rows))
 
 
 def listen(host: str) -> tuple[socket.socket, bytes]:

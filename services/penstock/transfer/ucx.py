@@ -11,11 +11,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from penstock.transfer.carrier import Segment
 from penstock.transfer.choose import RDMA_MARK
-from penstock.transfer.copies import CopyThreads, gather_and_hash, hash_rows, scatter
+from penstock.transfer.copies import CopyLane, check_and_scatter, gather_and_hash, hash_rows
 from penstock.transfer.inbox import Target
 from penstock.transfer.link import SenderLink
 from penstock.transfer.memory import Bytes
@@ -55,10 +54,10 @@ class UcxCarrier:
 
     transport = UCX
 
-    def __init__(self, link: SenderLink, worker: UcxWorker, threads: CopyThreads, staging: StagingBuffers) -> None:
+    def __init__(self, link: SenderLink, worker: UcxWorker, lane: CopyLane, staging: StagingBuffers) -> None:
         self.link = link
         self._worker = worker
-        self._threads = threads
+        self._lane = lane
         self._staging = staging
         has_error_handling, address = struct.unpack_from("?", link.welcome.details)[0], link.welcome.details[1:]
         self._endpoint: Any = worker.connect(address, has_error_handling)
@@ -72,12 +71,12 @@ class UcxCarrier:
         offsets, lengths = rows.runs()
         if len(offsets) == 1:
             payload = segment.memory.pool[offsets[0] : offsets[0] + lengths[0]]
-            checksum = await self._threads.run(segment.num_bytes, hash_rows, segment.memory.pool, rows)
+            checksum = await self._lane.run(hash_rows(segment.memory.pool, rows))
             return await self._send(segment, payload, checksum)
         buffer = self._staging.take(segment.num_bytes)
         try:
             payload = buffer[: segment.num_bytes]
-            checksum = await self._threads.run(segment.num_bytes, gather_and_hash, segment.memory.pool, rows, payload)
+            checksum = await self._lane.run(gather_and_hash(segment.memory.pool, rows, payload))
             return await self._send(segment, payload, checksum)
         finally:
             self._staging.give_back(buffer)
@@ -110,9 +109,9 @@ def _pass_failure(answer: asyncio.Future[Ack], sending: asyncio.Task[None]) -> N
 class UcxArrivals:
     transport = UCX
 
-    def __init__(self, worker: UcxWorker, threads: CopyThreads, has_error_handling: bool) -> None:
+    def __init__(self, worker: UcxWorker, lane: CopyLane, has_error_handling: bool) -> None:
         self._worker = worker
-        self._threads = threads
+        self._lane = lane
         self._staging = StagingBuffers(worker)
         self._has_error_handling = has_error_handling
 
@@ -133,17 +132,11 @@ class UcxArrivals:
             await self._worker.receive(payload, payload_tag(connection_id, header.sequence))
             if target is None:
                 return 0
-            return await self._threads.run(header.num_bytes, place, payload, target, header.checksum)
+            pool, rows = target.memory.pool, target.rows
+            placing = check_and_scatter(payload, header.checksum, pool, rows, lambda: target.is_live)
+            return await self._lane.run(placing)
         finally:
             self._staging.give_back(buffer)
-
-
-def place(payload: Bytes, target: Target, checksum: int) -> int:
-    """Copy a payload that checks out to its destination, unless that was cancelled; returns its checksum."""
-    found = xxhash.xxh3_64_intdigest(payload.data)
-    if found == checksum:
-        target.write(partial(scatter, payload, target.memory.pool, target.rows))
-    return found
 
 
 def endpoint_address(address: bytes, has_rdma: bool) -> bytes:

@@ -241,8 +241,11 @@ class RouteAnswer:
 
 @dataclass(frozen=True, slots=True)
 class MembershipView:
+    """Members of a group; who receives it notes the address of the router it came from."""
+
     group: str
     workers: Sequence[WorkerState]
+    router_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

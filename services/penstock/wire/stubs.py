@@ -87,6 +87,17 @@ def _decode_link(now_s: Now) -> _Method[m.LinkCalls, m.LinkEvents]:
     )
 
 
+def _router_route(now_s: Now) -> _Method[m.RouteCalls, m.RouteEvents]:
+    return _Method(
+        "Router",
+        "Route",
+        scheduler.route_calls_to_wire,
+        lambda data: scheduler.route_calls_from_wire(scheduler_pb2.RouteCalls.FromString(data)),
+        lambda events: scheduler.route_events_to_wire(events, now_s()),
+        lambda data: scheduler.route_events_from_wire(scheduler_pb2.RouteEvents.FromString(data), now_s()),
+    )
+
+
 _DECODE_STREAM: _Method[m.DecodeCalls, m.StepOutputs] = _Method(
     "Decode",
     "Stream",
@@ -94,14 +105,6 @@ _DECODE_STREAM: _Method[m.DecodeCalls, m.StepOutputs] = _Method(
     lambda data: decode.calls_from_wire(decode_pb2.DecodeCalls.FromString(data)),
     decode.steps_to_wire,
     lambda data: decode.steps_from_wire(decode_pb2.StepOutputs.FromString(data)),
-)
-_ROUTER_ROUTE: _Method[m.RouteCalls, m.RouteEvents] = _Method(
-    "Router",
-    "Route",
-    scheduler.route_calls_to_wire,
-    lambda data: scheduler.route_calls_from_wire(scheduler_pb2.RouteCalls.FromString(data)),
-    scheduler.route_events_to_wire,
-    lambda data: scheduler.route_events_from_wire(scheduler_pb2.RouteEvents.FromString(data)),
 )
 _ROUTER_HEARTBEAT: _Method[m.HeartbeatRequest, m.HeartbeatResponse] = _Method(
     "Router",
@@ -166,8 +169,10 @@ def decode_link(
     return _decode_link(now_s).stream(channel)
 
 
-def router_route(channel: grpc.aio.Channel) -> "grpc.aio.StreamStreamMultiCallable[m.RouteCalls, m.RouteEvents]":
-    return _ROUTER_ROUTE.stream(channel)
+def router_route(
+    channel: grpc.aio.Channel, now_s: Now
+) -> "grpc.aio.StreamStreamMultiCallable[m.RouteCalls, m.RouteEvents]":
+    return _router_route(now_s).stream(channel)
 
 
 def router_heartbeat(
@@ -219,8 +224,9 @@ def add_router(
     server: grpc.aio.Server,
     route: StreamHandler[m.RouteCalls, m.RouteEvents],
     heartbeat: UnaryHandler[m.HeartbeatRequest, m.HeartbeatResponse],
+    now_s: Now,
 ) -> None:
-    _add(server, "Router", _ROUTER_ROUTE.stream_handler(route), _ROUTER_HEARTBEAT.unary_handler(heartbeat))
+    _add(server, "Router", _router_route(now_s).stream_handler(route), _ROUTER_HEARTBEAT.unary_handler(heartbeat))
 
 
 def add_membership(

@@ -108,7 +108,7 @@ class ControlPlane:
 
     async def start(self) -> None:
         self.server.add(lambda server: stubs.add_membership(server, self.register, self.join))
-        self.server.add(lambda server: stubs.add_router(server, self.route, self.heartbeat))
+        self.server.add(lambda server: stubs.add_router(server, self.route, self.heartbeat, clock.now_s))
         self.address = await self.server.start("127.0.0.1:0")
 
     async def register(self, request: m.RegisterRequest, context: Any) -> m.RegisterResponse:

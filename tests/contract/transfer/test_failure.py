@@ -15,7 +15,7 @@ from penstock.core.errors import (
     UnknownReservation,
 )
 from penstock.transfer import shared_memory, tcp, ucx
-from penstock.transfer.inbox import Target
+from penstock.transfer.copies import Sliced
 from penstock.transfer.layout import Rows
 from penstock.transfer.memory import Bytes
 
@@ -32,19 +32,19 @@ def flip_at_destination(pair: Any, monkeypatch: pytest.MonkeyPatch, num_flips: i
 
     for module in (tcp, shared_memory):
 
-        def verify(pool: Bytes, rows: Rows, verify: Any = module.hash_rows) -> int:
+        def verify(pool: Bytes, rows: Rows, verify: Any = module.hash_rows) -> Sliced[int]:
             if any(np.may_share_memory(pool, memory.view) for memory in pair.destination_memories):
                 flip(pool, rows)
-            return int(verify(pool, rows))
+            return (yield from verify(pool, rows))
 
         monkeypatch.setattr(module, "hash_rows", verify)
 
-    def place(payload: Bytes, target: Target, checksum: int, place: Any = ucx.place) -> int:
+    def check(payload: Bytes, *rest: Any, check: Any = ucx.check_and_scatter) -> Sliced[int]:
         for _ in zip(range(1), flips, strict=False):
             payload[-1] ^= 1
-        return int(place(payload, target, checksum))
+        return (yield from check(payload, *rest))
 
-    monkeypatch.setattr(ucx, "place", place)
+    monkeypatch.setattr(ucx, "check_and_scatter", check)
     return flips
 
 

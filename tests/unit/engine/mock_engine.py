@@ -75,8 +75,8 @@ def make_engine(
 
 
 @asynccontextmanager
-async def running(engine: EngineLoop, num_left: int = 0) -> AsyncIterator[EngineLoop]:
-    """Run its steps meanwhile; at the end not one block but `num_left` may be held."""
+async def running(engine: EngineLoop) -> AsyncIterator[EngineLoop]:
+    """Run its steps meanwhile; at the end not one block may be held."""
     task = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -85,7 +85,7 @@ async def running(engine: EngineLoop, num_left: int = 0) -> AsyncIterator[Engine
         with suppress(asyncio.CancelledError):
             await task
         engine.runner.close()
-    assert engine.book.pool.num_referenced == num_left, "blocks leaked"
+    assert engine.book.pool.num_referenced == 0, "blocks leaked"
     assert not engine.book.waiting
     assert not engine.book.running
     assert not engine.book.preempted

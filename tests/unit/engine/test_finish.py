@@ -31,7 +31,9 @@ STOP, LENGTH = FinishReason.STOP, FinishReason.LENGTH
         ({"max_tokens": 90, "min_tokens": 80}, [OTHER] * 5, 10, LENGTH),
     ],
 )
-def test_finish_reason(params: dict[str, int], output: list[int], max_context: int, reason: FinishReason | None) -> None:
+def test_finish_reason(
+    params: dict[str, int], output: list[int], max_context: int, reason: FinishReason | None
+) -> None:
     prompt = [1, 2, 3, 4, 5]
     request = Request("r", 0, "g", 0, prompt, SamplingParams(**{"max_tokens": 16, **params}))  # type: ignore[arg-type]
     sequence = Sequence(request, prompt + output, 0.0)

@@ -50,7 +50,12 @@ def test_an_accepted_sequence_has_blocks_for_all_it_knows() -> None:
 
 @pytest.mark.parametrize(
     ("num_accepted", "is_draining", "num_tokens", "refusal"),
-    [(0, True, 5, Draining), (8, False, 5, QueueFull), (1, False, 16 * 16, BlocksExhausted), (1, False, 999, QueueFull)],
+    [
+        (0, True, 5, Draining),
+        (8, False, 5, QueueFull),
+        (1, False, 16 * 16, BlocksExhausted),
+        (1, False, 999, QueueFull),
+    ],
 )
 def test_refuses_without_a_trace(num_accepted: int, is_draining: bool, num_tokens: int, refusal: type) -> None:
     book = make_book()

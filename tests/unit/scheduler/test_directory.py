@@ -30,7 +30,7 @@ class FakeRouter:
     async def summary(self) -> GroupSummary:
         if self.is_silent:
             raise WorkerLost("silent")
-        return GroupSummary(self.group, {"prefill": len(self.admitted)})
+        return GroupSummary(self.group, self.address, {"prefill": len(self.admitted)})
 
     def restart(self) -> None:
         self.num_restarts += 1
@@ -102,5 +102,5 @@ async def test_a_router_that_stays_silent_is_restarted(directory: Directory, rou
 
 def test_routers_take_ports_counting_up_from_the_base() -> None:
     assert nth_address("127.0.0.1", 8200, ()) == "127.0.0.1:8200"
-    assert nth_address("127.0.0.1", 8200, {"127.0.0.1:8200", "127.0.0.1:8201"}) == "127.0.0.1:8202"
-    assert nth_address("127.0.0.1", 8200, {"127.0.0.1:8201"}) == "127.0.0.1:8200"
+    assert nth_address("127.0.0.1", 8200, {8200, 8201}) == "127.0.0.1:8202"
+    assert nth_address("127.0.0.1", 8200, {8201}) == "127.0.0.1:8200"

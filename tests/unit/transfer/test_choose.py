@@ -1,6 +1,7 @@
 """Which transport two workers use."""
 
 import pytest
+
 from penstock.core.errors import TransportUnavailable
 from penstock.core.kv_layout import TransferEndpoint
 from penstock.transfer.choose import RDMA_MARK, choose_transport

@@ -1,19 +1,37 @@
 """Copies and checksums of parts, by long runs and by gathered rows."""
 
 import asyncio
-import threading
 
 import numpy as np
 import pytest
 import xxhash
+
 from penstock.core.kv_layout import KvLayout
-from penstock.transfer.copies import INLINE_BYTES, CopyThreads, copy_and_hash, gather_and_hash, hash_rows, scatter
-from penstock.transfer.layout import BlockTable, KvPart, Place, plan_copy
+from penstock.transfer.copies import (
+    PIECE_BYTES,
+    SLICE_BYTES,
+    CopyLane,
+    Sliced,
+    check_and_scatter,
+    copy_and_hash,
+    gather_and_hash,
+    hash_rows,
+)
+from penstock.transfer.layout import BlockTable, KvPart, Place, Rows, plan_copy
 
 LAYOUTS = {
     "scattered blocks": (KvLayout(2, 4, 32, 16, 64, 2, "bfloat16"), list(range(40, 0, -2))),
     "long runs": (KvLayout(2, 8, 128, 16, 128, 2, "bfloat16"), list(range(100))),
 }
+
+
+def result(work: Sliced[int]) -> int:
+    """Run a copy to its end."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return int(end.value)
 
 
 @pytest.mark.parametrize("case", LAYOUTS)
@@ -27,39 +45,76 @@ def test_every_way_to_move_a_part_gives_the_same_bytes_and_checksum(case: str) -
     source, destination = plan_copy(Place(layout, BlockTable.of(blocks)), there, part)
     payload = np.empty(part.num_bytes(layout), np.uint8)
 
-    checksum = gather_and_hash(pool, source, payload)
-    scatter(payload, scattered, destination)
+    checksum = result(gather_and_hash(pool, source, payload))
+    assert result(check_and_scatter(payload, checksum, scattered, destination, lambda: True)) == checksum
 
-    assert copy_and_hash(pool, copied, source, destination) == checksum == xxhash.xxh3_64_intdigest(payload.tobytes())
-    assert hash_rows(pool, source) == hash_rows(copied, destination) == hash_rows(scattered, destination) == checksum
+    assert checksum == xxhash.xxh3_64_intdigest(payload.tobytes())
+    assert result(copy_and_hash(pool, copied, source, destination)) == checksum
+    for there, rows in ((pool, source), (copied, destination), (scattered, destination)):
+        assert result(hash_rows(there, rows)) == checksum
     assert (copied == scattered).all()
     assert np.count_nonzero(copied) <= part.num_bytes(layout)
 
 
-async def test_small_work_runs_at_once_and_large_work_on_a_thread() -> None:
-    threads = CopyThreads(1)
-    assert await threads.run(INLINE_BYTES, threading.current_thread) is threading.current_thread()
-    assert await threads.run(INLINE_BYTES + 1, threading.current_thread) is not threading.current_thread()
-    threads.close()
+async def test_copies_take_turns_and_let_the_loop_run_between_slices() -> None:
+    lane, log = CopyLane(), []
+
+    def copy(name: str) -> Sliced[str]:
+        for number in range(3):
+            log.append(f"{name}{number}")
+            yield
+        return name
+
+    async def other() -> None:
+        for _ in range(3):
+            log.append("loop")
+            await asyncio.sleep(0)
+
+    assert await asyncio.gather(lane.run(copy("a")), lane.run(copy("b")), other()) == ["a", "b", None]
+    assert [entry for entry in log if entry != "loop"] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert log.index("loop") < log.index("a1")
 
 
-async def test_a_cancelled_caller_waits_until_its_copy_has_ended() -> None:
-    threads = CopyThreads(1)
-    has_begun, may_end, ended = threading.Event(), threading.Event(), []
+async def test_a_cancelled_copy_ends_at_once_and_the_next_takes_its_turn() -> None:
+    lane, slices = CopyLane(), []
 
-    def copy() -> None:
-        has_begun.set()
-        may_end.wait(10)
-        ended.append(True)
+    def copy() -> Sliced[None]:
+        for number in range(1000):
+            slices.append(number)
+            yield
 
-    caller = asyncio.create_task(threads.run(INLINE_BYTES + 1, copy))
-    await asyncio.to_thread(has_begun.wait, 10)
-    for _ in range(2):
-        caller.cancel()
-        await asyncio.sleep(0)
-        assert not caller.done()
-    may_end.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert ended == [True]
-    threads.close()
+    first = asyncio.create_task(lane.run(copy()))
+    second = asyncio.create_task(lane.run(hash_rows(np.zeros(64, np.uint8), Rows(64, np.zeros(1, np.int64)))))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == xxhash.xxh3_64_intdigest(bytes(64))
+    assert first.cancelled()
+    assert len(slices) < 5
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_large_copies_are_sliced(case: str) -> None:
+    layout, blocks = LAYOUTS["long runs"]
+    pool = np.zeros(layout.num_bytes, np.uint8)
+    part = KvPart(range(2), range(1600), range(8))
+    table = BlockTable.of(blocks if case == "long runs" else blocks[::-1])
+    rows = Place(layout, table).rows(part)
+    payload = np.empty(part.num_bytes(layout), np.uint8)
+    num_slices = part.num_bytes(layout) // SLICE_BYTES
+    assert num_slices <= len(list(copy_and_hash(pool, pool.copy(), rows, rows))) + 1
+    assert num_slices <= len(list(gather_and_hash(pool, rows, payload))) + 1
+    assert num_slices // 2 <= len(list(hash_rows(pool, rows))) + 1
+
+
+def test_a_payload_that_is_corrupt_or_unwanted_is_not_written() -> None:
+    layout, blocks = LAYOUTS["long runs"]
+    rows = Place(layout, BlockTable.of(blocks)).rows(KvPart(range(2), range(1600), range(8)))
+    payload = np.ones(len(rows.index) * rows.row_bytes, np.uint8)
+    checksum = xxhash.xxh3_64_intdigest(payload.data)
+    pool = np.zeros(layout.num_bytes, np.uint8)
+
+    assert result(check_and_scatter(payload, checksum + 1, pool, rows, lambda: True)) == checksum
+    assert not pool.any()
+    wanted = iter([True, True])
+    result(check_and_scatter(payload, checksum, pool, rows, lambda: next(wanted, False)))
+    assert np.count_nonzero(pool) == 2 * PIECE_BYTES

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from penstock.core.kv_layout import KvLayout
 from penstock.transfer import inbox as inbox_module
 from penstock.transfer.counters import TransportCounters

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.core.errors import TransferFailed
 from penstock.core.kv_layout import KvLayout
 from penstock.transfer.layout import (

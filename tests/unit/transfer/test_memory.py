@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from penstock.core.kv_layout import KvLayout
 from penstock.transfer.memory import KvMemory, allocate_kv_memory, map_pool
 

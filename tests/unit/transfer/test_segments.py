@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from penstock.core.errors import ChecksumMismatch, IncarnationMismatch, TransferFailed, UnknownReservation
 from penstock.transfer.layout import KvPart
 from penstock.transfer.segments import (

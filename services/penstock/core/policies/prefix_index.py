@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from penstock.core.blocks import HASH_BLOCK_TOKENS
 
 _MAX_RETIRED = 64  # bits of departed workers that are swept out together: one pass over the index
+_FEW = 50  # workers
 
 
 class PrefixIndex:
@@ -32,7 +33,7 @@ class PrefixIndex:
         self._expected_before: dict[bytes, int] = {}
         self._aged_s = 0.0
         self._bits: dict[str, int] = {}  # worker_id -> bit
-        self._worker_ids: dict[int, str] = {}
+        self._worker_ids: dict[int, str] = {}  # by position of the bit
         self._members: dict[int, int] = {}  # hashes per block -> bits of the workers with such blocks
         self._retired = 0
 
@@ -46,7 +47,7 @@ class PrefixIndex:
         bit = ~in_use & (in_use + 1)  # the lowest free one
         stride = max(1, block_size // HASH_BLOCK_TOKENS)
         self._bits[worker_id] = bit
-        self._worker_ids[bit] = worker_id
+        self._worker_ids[bit.bit_length() - 1] = worker_id
         self._members[stride] = self._members.get(stride, 0) | bit
 
     def remove_worker(self, worker_id: str) -> None:
@@ -54,7 +55,7 @@ class PrefixIndex:
         bit = self._bits.pop(worker_id, 0)
         if not bit:
             return
-        del self._worker_ids[bit]
+        del self._worker_ids[bit.bit_length() - 1]
         self._members = {stride: bits & ~bit for stride, bits in self._members.items() if bits & ~bit}
         self._retired |= bit
         if self._retired.bit_count() >= _MAX_RETIRED:
@@ -119,10 +120,14 @@ class PrefixIndex:
         return bits | self._expected.get(block_hash, 0) | self._expected_before.get(block_hash, 0)
 
     def _record(self, bits: int, depth: int, held: dict[str, int]) -> None:
+        num_tokens, worker_ids = depth * HASH_BLOCK_TOKENS, self._worker_ids
+        if bits.bit_count() > _FEW:  # a pass over all digits costs less than taking so many bits out one by one
+            held.update((worker_ids[n], num_tokens) for n, digit in enumerate(f"{bits:b}"[::-1]) if digit == "1")
+            return
         while bits:
-            bit = bits & -bits
-            held[self._worker_ids[bit]] = depth * HASH_BLOCK_TOKENS
-            bits ^= bit
+            position = bits.bit_length() - 1
+            held[worker_ids[position]] = num_tokens
+            bits ^= 1 << position
 
     def _sweep(self) -> None:
         kept = ~self._retired

@@ -66,8 +66,8 @@ def make_weights(tokenizer: Tokenizer) -> Weights:
     query, key = CONFIG["num_attention_heads"] * head_dim, CONFIG["num_key_value_heads"] * head_dim
 
     def matrix(rows: int, columns: int, spread: float = WEIGHT_SPREAD) -> npt.NDArray[np.float32]:
-        uniform = np.asarray(random.random_sample((rows, columns)) * 2 - 1)
-        return (uniform * spread * (3 / columns) ** 0.5).astype(np.float32)
+        uniform = random.random_sample((rows, columns)) * 2 - 1
+        return np.asarray(uniform * spread * (3 / columns) ** 0.5, np.float32)
 
     weights: Weights = {"model.embed_tokens.weight": matrix(CONFIG["vocab_size"], hidden, hidden**0.5)}
     for layer in range(CONFIG["num_hidden_layers"]):

@@ -96,7 +96,11 @@ async def cluster(service: Service, exchange: Exchange, _caller: Caller) -> None
 
 
 def _group(view: MembershipView, now_s: float) -> dict[str, Any]:
-    return {"name": view.group, "workers": [_worker(worker, now_s) for worker in view.workers]}
+    return {
+        "name": view.group,
+        "router_address": view.router_address,
+        "workers": [_worker(worker, now_s) for worker in view.workers],
+    }
 
 
 def _worker(worker: WorkerState, now_s: float) -> dict[str, Any]:
@@ -116,8 +120,7 @@ def _worker(worker: WorkerState, now_s: float) -> dict[str, Any]:
         "num_context_tokens": worker.num_context_tokens,
         "token_interval_s": worker.token_interval_s,
         "is_draining": worker.is_draining,
-        # routers drop who is silent for a lease, so a worker whose time was not told is no older than that
-        "heartbeat_age_s": max(0.0, round(now_s - worker.heartbeat_s, 3)) if worker.heartbeat_s else 0.0,
+        "heartbeat_age_s": round(now_s - worker.heartbeat_s, 3),
         "transports": dict(worker.transports),
         "version": worker.version,
         "metrics_address": worker.metrics_address,

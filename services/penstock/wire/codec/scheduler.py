@@ -1,5 +1,7 @@
 """Messages of the control plane: our types to protobuf and back."""
 
+from dataclasses import replace
+
 from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerState
 from penstock.wire.codec import common
 from penstock.wire.messages import (
@@ -43,7 +45,7 @@ def state_to_wire(state: WorkerState) -> pb.WorkerReport:
 
 
 def state_from_wire(message: pb.WorkerReport) -> WorkerState:
-    """The sender's heartbeat time means nothing here: `heartbeat_s` is left for the receiver to set."""
+    """A worker's own report: `heartbeat_s` is left for the receiver to set."""
     return WorkerState(
         ref=common.worker_from_wire(message.worker),
         role=Role(message.role),
@@ -162,24 +164,35 @@ def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
     )
 
 
-def route_events_to_wire(events: RouteEvents) -> pb.RouteEvents:
+def route_events_to_wire(events: RouteEvents, now_s: float) -> pb.RouteEvents:
     view = events.membership
     return pb.RouteEvents(
         answers=[_answer_to_wire(answer) for answer in events.answers],
-        membership=pb.MembershipView(group=view.group, workers=[state_to_wire(state) for state in view.workers])
-        if view
-        else None,
+        membership=_view_to_wire(view, now_s) if view else None,
     )
 
 
-def route_events_from_wire(message: pb.RouteEvents) -> RouteEvents:
-    view = message.membership if message.HasField("membership") else None
+def route_events_from_wire(message: pb.RouteEvents, now_s: float) -> RouteEvents:
     return RouteEvents(
         answers=tuple(_answer_from_wire(answer) for answer in message.answers),
-        membership=MembershipView(view.group, tuple(state_from_wire(report) for report in view.workers))
-        if view
-        else None,
+        membership=_view_from_wire(message.membership, now_s) if message.HasField("membership") else None,
     )
+
+
+def _view_to_wire(view: MembershipView, now_s: float) -> pb.MembershipView:
+    message = pb.MembershipView(group=view.group)
+    for state in view.workers:
+        report = state_to_wire(state)
+        report.heartbeat_ago_s = now_s - state.heartbeat_s
+        message.workers.append(report)
+    return message
+
+
+def _view_from_wire(message: pb.MembershipView, now_s: float) -> MembershipView:
+    workers = [
+        replace(state_from_wire(report), heartbeat_s=now_s - report.heartbeat_ago_s) for report in message.workers
+    ]
+    return MembershipView(message.group, tuple(workers))
 
 
 def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:

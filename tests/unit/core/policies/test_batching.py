@@ -12,7 +12,9 @@ BLOCK = 16
 def make(num_tokens: int, num_computed: int = 0, num_blocks: int | None = None, prefill_only: bool = False) -> Sequence:
     request = Request("r", 0, "g", 0, range(num_tokens), SamplingParams())
     held = -(-num_tokens // BLOCK) if num_blocks is None else num_blocks
-    return Sequence(request, list(range(num_tokens)), 0.0, list(range(held)), num_computed, is_prefill_only=prefill_only)
+    return Sequence(
+        request, list(range(num_tokens)), 0.0, list(range(held)), num_computed, is_prefill_only=prefill_only
+    )
 
 
 def decoding(num_tokens: int, num_blocks: int | None = None) -> Sequence:
@@ -43,7 +45,14 @@ def test_counts_the_blocks_a_sequence_lacks(num_blocks: int, end: int, num_new: 
             10,
             [(1, 19, 1), (2, 29, 1), (0, 64, 8)],
         ),
-        ("decodes before chunks before new", [make(100, 64)], [make(9)], BatchLimits(40, 8), 9, [(0, 64, 36), (1, 0, 4)]),
+        (
+            "decodes before chunks before new",
+            [make(100, 64)],
+            [make(9)],
+            BatchLimits(40, 8),
+            9,
+            [(0, 64, 36), (1, 0, 4)],
+        ),
         ("no place", [decoding(20), decoding(20)], [make(9)], BatchLimits(40, 2), 9, [(0, 19, 1), (1, 19, 1)]),
         ("no tokens left", [decoding(20), decoding(20)], [make(9)], BatchLimits(2, 8), 9, [(0, 19, 1), (1, 19, 1)]),
         ("more decodes than tokens: the oldest", [decoding(20), decoding(20)], [], BatchLimits(1, 8), 9, [(0, 19, 1)]),

@@ -1,0 +1,178 @@
+"""The engine beside transformers, on the same checkpoints, one after the other, each in a process of its own.
+
+    python -m benchmarks.engine [--models tiny,small] [--dtypes float32,bfloat16] [--rounds 5]
+
+Decode: tokens/s of a batch after prompts of 64 tokens; transformers runs `generate` on prompts of equal length, which
+spares it padding. Prefill: prompt tokens/s to the first token. The best of several rounds counts, on both sides.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from benchmarks.machine import describe
+from penstock.engine.model_runner import ModelRunner, build
+from penstock.engine.options import EngineOptions
+from penstock.engine.tiny.checkpoint import make_tiny_checkpoint
+from penstock.runtime import clock
+from tests.integration.drive_runner import Driver
+
+BATCH_SIZES = (1, 8)
+PROMPT_LENGTHS = (512, 2048)
+CONTEXT_TOKENS = 64
+NUM_NEW_TOKENS = 64
+MODELS = {"tiny": "built-in: hidden 128, 4 layers, vocabulary 2,048", "small": "Llama: hidden 512, 8 layers, 32,000"}
+Figures = dict[str, float]  # tokens/s by what was measured
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """One measurement, tokens/s."""
+
+    model: str
+    dtype: str
+    what: str
+    penstock: float
+    transformers: float
+
+    @property
+    def ratio(self) -> float:
+        return self.penstock / self.transformers
+
+
+def run(
+    models: tuple[str, ...] = tuple(MODELS), dtypes: tuple[str, ...] = ("float32", "bfloat16"), rounds: int = 5
+) -> list[EngineRow]:
+    """Measure every combination. The sides take turns, so that neither shares threads or allocator with the other."""
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for model in models:
+            folder = Path(scratch) / model
+            _in_own_process(_make, model, folder)
+            for dtype in dtypes:
+                theirs = _in_own_process(_measure_transformers, folder, dtype, rounds)
+                ours = _in_own_process(_measure_penstock, folder, dtype, rounds)
+                rows += [EngineRow(model, dtype, what, ours[what], theirs[what]) for what in theirs]
+    return rows
+
+
+def table(rows: list[EngineRow]) -> str:
+    """The rows as text."""
+    lines = [f"{'model':8}{'dtype':10}{'tokens/s':18}{'penstock':>10}{'transformers':>14}{'ratio':>8}"]
+    for row in rows:
+        lines.append(
+            f"{row.model:8}{row.dtype:10}{row.what:18}{row.penstock:10.0f}{row.transformers:14.0f}{row.ratio:7.2f}x"
+        )
+    return "\n".join(lines + [f"{name}: {text}" for name, text in MODELS.items()])
+
+
+def _in_own_process(measure: Callable[..., Any], *arguments: Any) -> Any:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(measure, *arguments).result()
+
+
+def _make(model: str, folder: Path) -> None:
+    if model == "tiny":
+        make_tiny_checkpoint(folder)
+        return
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32000,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        max_position_embeddings=4096,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def _prompts(num_sequences: int, num_tokens: int) -> torch.Tensor:
+    return torch.randint(3, 2000, (num_sequences, num_tokens), generator=torch.Generator().manual_seed(0))
+
+
+def _fastest_s(measure_s: Callable[[], float], rounds: int) -> float:
+    measure_s()  # warms up
+    return min(measure_s() for _ in range(rounds))
+
+
+@torch.inference_mode()
+def _measure_transformers(folder: Path, dtype: str, rounds: int) -> Figures:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+
+    def generate_s(prompts: torch.Tensor, num_new_tokens: int) -> float:
+        mask = torch.ones_like(prompts)
+        options = {"max_new_tokens": num_new_tokens, "min_new_tokens": num_new_tokens, "do_sample": False}
+        began_s = clock.now_s()
+        model.generate(prompts, attention_mask=mask, pad_token_id=0, **options)
+        return clock.now_s() - began_s
+
+    def prefill_s(prompts: torch.Tensor) -> float:
+        began_s = clock.now_s()
+        model(prompts, logits_to_keep=1).logits.argmax(-1)
+        return clock.now_s() - began_s
+
+    figures: Figures = {}
+    for batch_size in BATCH_SIZES:
+        prompts = _prompts(batch_size, CONTEXT_TOKENS)
+        whole_s = _fastest_s(lambda prompts=prompts: generate_s(prompts, NUM_NEW_TOKENS + 1), rounds)
+        first_s = _fastest_s(lambda prompts=prompts: generate_s(prompts, 1), rounds)
+        figures[f"decode, batch {batch_size}"] = batch_size * NUM_NEW_TOKENS / (whole_s - first_s)
+    for length in PROMPT_LENGTHS:
+        prompts = _prompts(1, length)
+        figures[f"prefill, {length}"] = length / _fastest_s(lambda prompts=prompts: prefill_s(prompts), rounds)
+    return figures
+
+
+def _measure_penstock(folder: Path, dtype: str, rounds: int) -> Figures:
+    runner = build(EngineOptions(folder, device="cpu", dtype=dtype, num_blocks=256))
+    figures: Figures = {}
+    for batch_size in BATCH_SIZES:
+        decode_s = _fastest_s(lambda size=batch_size: asyncio.run(_decode_s(runner, size)), rounds)
+        figures[f"decode, batch {batch_size}"] = batch_size * NUM_NEW_TOKENS / decode_s
+    for length in PROMPT_LENGTHS:
+        prefill_s = _fastest_s(lambda length=length: asyncio.run(_prefill_s(runner, length)), rounds)
+        figures[f"prefill, {length}"] = length / prefill_s
+    runner.close()
+    return figures
+
+
+async def _decode_s(runner: ModelRunner, batch_size: int) -> float:
+    driver = Driver(runner)
+    sequences = [driver.sequence(prompt) for prompt in _prompts(batch_size, CONTEXT_TOKENS).tolist()]
+    await driver.generate(sequences, 1)
+    began_s = clock.now_s()
+    await driver.generate(sequences, NUM_NEW_TOKENS + 1)
+    return clock.now_s() - began_s
+
+
+async def _prefill_s(runner: ModelRunner, num_tokens: int) -> float:
+    driver = Driver(runner)
+    sequence = driver.sequence(_prompts(1, num_tokens)[0].tolist())
+    began_s = clock.now_s()
+    await driver.step([(sequence, num_tokens)])
+    return clock.now_s() - began_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    print(describe())
+    print(table(run(tuple(options.models.split(",")), tuple(options.dtypes.split(",")), options.rounds)))
+
+
+if __name__ == "__main__":
+    main()
