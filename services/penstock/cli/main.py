@@ -14,6 +14,7 @@ COMMANDS = {
     "up": "run the whole system on this machine",
     "status": "show pools, workers, load and transports",
     "chat": "talk to the model in the terminal",
+    "simulate": "run a scenario file in virtual time, with the policies of the live system",
     "doctor": "show what this machine has, and what Penstock will use and why",
     "model": "make models",
     "drain": "have a worker finish what it has and leave",

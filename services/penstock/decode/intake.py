@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 from penstock.core.errors import PenstockError, UnknownReservation
+from penstock.core.sequences import SequenceBook
 from penstock.core.types import Request, SamplingParams, Sequence
 from penstock.decode.loop import Decoder, RequestKey
 from penstock.decode.reservations import Reservation, ReservationBook
-from penstock.engine.sequences import SequenceBook
 from penstock.runtime.outbox import Outbox
 from penstock.transfer.policy import Peer
 from penstock.transfer.receiver import KvReceiver

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 
 from penstock.core.errors import PenstockError
+from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.types import ScheduledSequence, Sequence, TokenLogprobs
 from penstock.decode.gateway_streams import GatewayStreams
-from penstock.engine.sequences import SequenceBook, TokenEvent
 from penstock.wire.messages import Finished, StageSpan, StepOutputs
 
 RequestKey = tuple[str, int]  # (gateway_id, handle)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.core.blocks import BlockPool
+from penstock.core.measured_costs import MeasuredCosts
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits, plan_batch
+from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent
 from penstock.core.types import Batch, ScheduledSequence, StepOutput
 from penstock.engine.finish import finish_reason
 from penstock.engine.runner import Runner
-from penstock.engine.sequences import SequenceBook, SequenceOwner, TokenEvent
-from penstock.engine.step_costs import StepCosts
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class EngineLoop:
         self, runner: Runner, batch_limits: BatchLimits, admission_limits: AdmissionLimits, now_s: Callable[[], float]
     ) -> None:
         self.runner = runner
-        self.costs = StepCosts()
+        self.costs = MeasuredCosts()
         self.totals = EngineTotals()
         layout = runner.kv.layout
         self.book = SequenceBook(BlockPool(layout.num_blocks, layout.block_size), admission_limits, now_s)

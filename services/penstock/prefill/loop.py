@@ -9,8 +9,8 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
 from penstock.core.errors import PenstockError, StaleAttempt
+from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
-from penstock.engine.sequences import SequenceBook, TokenEvent
 from penstock.prefill.handoff import Handoff, HandoffLimits
 from penstock.prefill.links import DecodeLinks
 from penstock.runtime.outbox import Outbox

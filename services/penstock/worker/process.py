@@ -18,6 +18,7 @@ from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
 from penstock.decode.service import DecodeService
+from penstock.engine.drain import wait_until_empty
 from penstock.engine.loop import EngineLoop
 from penstock.engine.options import Build, EngineOptions
 from penstock.engine.runner import Runner
@@ -190,7 +191,7 @@ class Worker:
         log.info("draining: %d sequences to finish within %.0f s", len(book.owners), timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
-                await book.wait_until_empty()
+                await wait_until_empty(book)
         except TimeoutError:
             log.warning("%d sequences are handed back to their gateways", len(book.owners))
         error = Draining("The worker is going away.")

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Callable
 
 from penstock.core.errors import PenstockError
+from penstock.core.sequences import SequenceBook
 from penstock.core.types import WorkerState
-from penstock.engine.sequences import SequenceBook
 from penstock.runtime.channel import Channels
 from penstock.runtime.rpc import call
 from penstock.wire import stubs

@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import psutil
 
+from penstock.core.sequences import SequenceBook
 from penstock.decode.intake import Intake
-from penstock.engine.sequences import SequenceBook
 from penstock.prefill.loop import Prefiller
 from penstock.wire.messages import DrainRequest, DrainResponse, Holdings, HoldingsRequest
 

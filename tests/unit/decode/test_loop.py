@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 from penstock.core.errors import Draining
+from penstock.core.sequences import TokenEvent
 from penstock.core.types import FinishReason, SampledToken, SamplingParams, TokenLogprobs
 from penstock.decode.gateway_streams import PATIENCE_S
-from penstock.engine.sequences import TokenEvent
 from penstock.wire.messages import Finished
-
 from tests.unit.decode.decode_worker import decode_worker, request, take, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_request
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle

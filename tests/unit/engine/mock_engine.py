@@ -9,12 +9,11 @@ from typing import Any
 from penstock.core.blocks import hash_blocks
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.sequences import TokenEvent
 from penstock.core.types import FinishReason, ModelInfo, Request, SamplingParams, ScheduledSequence
 from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop
 from penstock.engine.mock_runner import MASK, MULTIPLIER, MockCosts, MockRunner, mock_layout
-from penstock.engine.sequences import TokenEvent
-
 from tests.unit.virtual_time import now_s, pass_time
 
 VOCAB = 1000

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.core.types import FinishReason, SamplingParams
 from penstock.core.types import Sequence as EngineSequence
-
+from penstock.engine.drain import wait_until_empty
 from tests.unit.engine.mock_engine import (
     STEP_S,
     FakeOwner,
@@ -325,12 +326,12 @@ async def test_waiting_until_empty_ends_with_the_last_sequence() -> None:
         owner = FakeOwner()
         engine.book.accept(make_request(range(20), 5), owner, is_prefill_only=False)
         engine.book.accept(make_request(range(30, 50), 9, 1), owner, is_prefill_only=False)
-        waiting = asyncio.create_task(engine.book.wait_until_empty())
+        waiting = asyncio.create_task(wait_until_empty(engine.book))
         await pass_time(6.5 * STEP_S)
         assert not waiting.done()
         await pass_time(10 * STEP_S)
         assert waiting.done()
-        await engine.book.wait_until_empty()
+        await wait_until_empty(engine.book)
 
 
 ARRIVAL = st.tuples(
@@ -376,7 +377,7 @@ def test_whatever_comes_and_goes_no_block_is_lost_and_no_token_wrong(
                 try:
                     return engine.book.accept(request, owner, is_prefill_only=is_prefill_only)  # type: ignore[arg-type]
                 except Exception as refusal:
-                    assert type(refusal).__name__ in ("BlocksExhausted", "QueueFull")  # noqa: PT017
+                    assert type(refusal).__name__ in ("BlocksExhausted", "QueueFull")
                     return None
 
             async with asyncio.timeout(10_000), asyncio.TaskGroup() as tasks:

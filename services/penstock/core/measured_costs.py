@@ -1,7 +1,7 @@
 """What steps cost on this worker, learnt as they run: the router prices routes with it."""
 
 
-class StepCosts:
+class MeasuredCosts:
     """Fits `seconds = base + per_token * tokens` to prefill steps and averages decode intervals, forgetting slowly."""
 
     def __init__(self, memory_steps: float = 100.0) -> None:

@@ -9,7 +9,6 @@ Whatever waits holds blocks for all its known tokens, so that it can always star
 those who run can always grow. A sequence has an owner for as long as it has blocks that somebody may touch.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class SequenceBook:
         self.on_work: Callable[[], None] = lambda: None
         self._limits = limits
         self._now_s = now_s
-        self._in_step: frozenset[Sequence] = frozenset()
+        self._in_step: dict[Sequence, None] = {}  # in the batch's order: what is freed first is evicted first
         self._room_watchers: dict[object, Callable[[], None]] = {}
 
     @property
@@ -176,14 +175,14 @@ class SequenceBook:
             if sequence in self.waiting:
                 del self.waiting[sequence]
                 self.running[sequence] = None
-        self._in_step = frozenset(item.sequence for item in items)
+        self._in_step = {item.sequence: None for item in items}
 
     def end_step(self) -> None:
         """Free the blocks of sequences that were released while their step ran."""
         for sequence in self._in_step:
             if sequence not in self.owners:
                 self._free_blocks(sequence)
-        self._in_step = frozenset()
+        self._in_step = {}
 
     def enter_full_blocks(self, sequence: Sequence) -> None:
         """Make the newly filled blocks of a sequence known to the prefix cache."""
@@ -197,13 +196,6 @@ class SequenceBook:
     def when_there_is_room(self, watcher: object, callback: Callable[[], None]) -> None:
         """Call back once, the next time a sequence leaves, however often the same watcher asks until then."""
         self._room_watchers[watcher] = callback
-
-    async def wait_until_empty(self) -> None:
-        """Return when no sequence has an owner any more."""
-        while self.owners:
-            left = asyncio.Event()
-            self.when_there_is_room(left, left.set)
-            await left.wait()
 
     def _free_blocks(self, sequence: Sequence) -> None:
         self.pool.release(sequence.block_ids)

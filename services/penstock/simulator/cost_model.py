@@ -1,0 +1,67 @@
+"""What a simulated step takes: one protocol, three ways to know.
+
+    fitted      coefficients of `core.step_cost.StepCost` for a (GPU, model, TP), measured or composed    fitted_costs
+    roofline    from a model's shape and a GPU's peaks, for pairs nobody measured                         roofline
+    operators   tables of measured operators in a folder the user names                                   operator_costs
+
+None includes what an engine adds around the forward pass (scheduling, launch, sampling): a pool's `step_overhead_s`
+does.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from penstock.core.errors import InvalidSettings
+from penstock.simulator.fitted_costs import find_fitted
+from penstock.simulator.hardware import Gpu, ModelShape, find_gpu, find_model
+from penstock.simulator.operator_costs import OperatorCosts, OperatorTables
+from penstock.simulator.roofline import Roofline
+
+
+class CostModel(Protocol):
+    """Seconds of one forward pass on one worker."""
+
+    def step_s(self, chunks: Iterable[tuple[int, int]], num_decodes: int = 0, num_context_tokens: int = 0) -> float:
+        """A step of prompt chunks, each (num_computed_tokens, num_tokens), and of decodes whose contexts add up."""
+        ...
+
+    def decode_s(self, num_sequences: int, num_context_tokens: int) -> float:
+        """A step of decodes only: the same, asked millions of times."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CostSpec:
+    """Which cost model a pool has. `engine` tells fits of the same pair apart; `tables` is for `operators`."""
+
+    kind: str = "fitted"
+    gpu: str = "H200"
+    model: str = "Llama-3-8B"
+    tp: int = 1
+    engine: str = ""
+    tables: str = ""
+    gpu_peaks: Gpu | None = field(default=None)  # instead of a GPU by name
+    model_shape: ModelShape | None = field(default=None)  # instead of a model by name
+
+    @property
+    def hardware(self) -> Gpu:
+        return self.gpu_peaks or find_gpu(self.gpu)
+
+    @property
+    def shape(self) -> ModelShape:
+        return self.model_shape or find_model(self.model)
+
+
+def build_cost_model(spec: CostSpec) -> CostModel:
+    """The cost model that `spec` describes; raises InvalidSettings when there is none."""
+    if spec.kind == "fitted":
+        return find_fitted(spec.gpu, spec.model, spec.tp, spec.engine)
+    if spec.kind == "roofline":
+        return Roofline(spec.shape, spec.hardware, spec.tp)
+    if spec.kind == "operators":
+        if not spec.tables:
+            raise InvalidSettings("cost.tables", "", "operators need the folder that holds the tables")
+        return OperatorCosts(OperatorTables(Path(spec.tables), spec.gpu), spec.shape, spec.hardware, spec.tp)
+    raise InvalidSettings("cost.kind", spec.kind, "must be fitted, roofline or operators")

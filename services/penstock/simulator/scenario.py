@@ -1,0 +1,86 @@
+"""A simulated cluster, described: the part of a scenario file that is about workers and control, not about traffic."""
+
+from dataclasses import dataclass, field
+
+from penstock.core.errors import InvalidSettings
+from penstock.core.policies.admission import AdmissionLimits
+from penstock.core.policies.batching import BatchLimits
+from penstock.core.timeline import Slo
+from penstock.core.types import Role
+from penstock.simulator.cost_model import CostSpec, build_cost_model
+from penstock.simulator.gateway import GatewayLimits
+from penstock.simulator.planner import StepRules
+from penstock.simulator.router import RouterRules
+from penstock.simulator.surroundings import HandoffLimits
+from penstock.simulator.transfers import TransferCosts
+from penstock.simulator.worker import WorkerPlan
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """The workers of one role. `num_kv_tokens` 0: what fits in the GPUs' memory beside the weights."""
+
+    role: Role = Role.MIXED
+    count: int = 1
+    cost: CostSpec = field(default_factory=CostSpec)
+    step_overhead_s: float = 0.002  # a Python engine's own time around each forward pass
+    batching: str = "stall_free"  # or prefill_first: whole prompts before decodes, never together
+    max_step_tokens: int = 2048
+    max_sequences: int = 256
+    max_pending_tokens: int = 4096
+    block_size: int = 16
+    num_kv_tokens: int = 0
+    max_run_steps: int = 128
+
+    def plan(self) -> WorkerPlan:
+        """What each of its workers is like."""
+        if self.batching not in ("stall_free", "prefill_first"):
+            raise InvalidSettings("pools.batching", self.batching, "must be stall_free or prefill_first")
+        num_kv_tokens = self.num_kv_tokens or self.cost.shape.num_kv_tokens(self.cost.hardware, self.cost.tp)
+        num_blocks = num_kv_tokens // self.block_size
+        if num_blocks < 1:
+            raise InvalidSettings("pools.num_kv_tokens", num_kv_tokens, "leaves no room for a single block")
+        rules = StepRules(
+            BatchLimits(self.max_step_tokens, self.max_sequences),
+            is_prefill_first=self.batching == "prefill_first",
+            overhead_s=self.step_overhead_s,
+            max_run_steps=self.max_run_steps,
+        )
+        return WorkerPlan(
+            role=self.role,
+            cost=build_cost_model(self.cost),
+            num_blocks=num_blocks,
+            block_size=self.block_size,
+            num_gpus=self.cost.tp,
+            rules=rules,
+            admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A worker, named POOL-NUMBER (`decode-0`), dies and perhaps comes back, empty."""
+
+    worker: str
+    at_s: float
+    back_after_s: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything a cluster is made of. The KV layout that is transferred is the first pool's model's."""
+
+    name: str = "scenario"
+    pools: tuple[PoolSpec, ...] = (PoolSpec(),)
+    slo: Slo = field(default_factory=Slo)
+    transfer: TransferCosts = field(default_factory=TransferCosts)
+    router: RouterRules = field(default_factory=RouterRules)
+    gateway: GatewayLimits = field(default_factory=GatewayLimits)
+    handoff: HandoffLimits = field(default_factory=HandoffLimits)
+    failures: tuple[Failure, ...] = ()
+    rpc_s: float = 0.0005  # one way, between any two processes
+    sample_interval_s: float = 1.0  # of the pools' histories, at first
+
+    @property
+    def num_gpus(self) -> int:
+        return sum(pool.count * pool.cost.tp for pool in self.pools)
