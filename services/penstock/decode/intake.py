@@ -62,9 +62,7 @@ class Intake:
             if reservation := self.reservations.find(peer, reservation_id):
                 reservation.expires_s = self._now_s() + LEASE_S
         for reservation_id in calls.released:
-            if reservation := self.reservations.find(peer, reservation_id):
-                self._receiver.cancel(peer, reservation_id)
-                self._forget(reservation)
+            self._on_release(peer, reservation_id)
 
     # --- cancellation ---
 
@@ -145,6 +143,13 @@ class Intake:
         reservation.expires_s = self._now_s() + LEASE_S
         self._start_if_whole(reservation)
 
+    def _on_release(self, peer: Peer, reservation_id: int) -> None:
+        if reservation := self.reservations.find(peer, reservation_id):
+            self._receiver.cancel(peer, reservation_id)
+            self._forget(reservation)
+        elif key := self.reservations.started_as(peer, reservation_id):
+            self._decoder.cancel(key)
+
     def _on_kv(self, reservation: Reservation) -> None:
         reservation.has_kv = True
         self._start_if_whole(reservation)
@@ -153,6 +158,7 @@ class Intake:
         if reservation.committed is None or not reservation.has_kv or reservation.is_revoked:
             return
         self.reservations.remove(reservation)
+        self.reservations.remember_started(reservation)
         sequence, request = reservation.sequence, reservation.committed
         sequence.request = request
         sequence.token_ids = [*request.prompt_token_ids, *request.output_token_ids]

@@ -1,7 +1,8 @@
 """What a decode worker has promised to prefill workers, and what has become of each promise.
 
 granted --(commit and all KV, in either order)--> started
-   |---- released by the prefill worker ---------> gone: it writes no more, blocks are free
+   |---- released by the prefill worker ---------> gone: it writes no more, blocks are free (also if just started:
+   |                                                     it has given up, and hands the request to somebody else)
    |---- lease ran out, or the client cancelled -> revoked: blocks wait until the prefill worker confirms,
    '---- the link broke ------------------------>          or its transfer channel is gone
 """
@@ -16,6 +17,7 @@ from penstock.transfer.policy import Peer
 from penstock.wire.messages import Reserve
 
 REMEMBERED_CANCELS = 8192  # a cancellation may overtake the reservation it is about
+REMEMBERED_STARTS = 8192  # a release may cross the news of the start
 
 ReservationKey = tuple[Peer, int]
 RequestKey = tuple[str, int]  # (gateway_id, handle)
@@ -50,6 +52,7 @@ class ReservationBook:
         self._by_key: dict[ReservationKey, Reservation] = {}
         self._by_request: dict[RequestKey, Reservation] = {}
         self._cancelled: OrderedDict[RequestKey, None] = OrderedDict()
+        self._started: OrderedDict[ReservationKey, RequestKey] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -87,6 +90,15 @@ class ReservationBook:
         self._cancelled[key] = None
         if len(self._cancelled) > REMEMBERED_CANCELS:
             self._cancelled.popitem(last=False)
+
+    def remember_started(self, reservation: Reservation) -> None:
+        self._started[reservation.key] = reservation.request_key
+        if len(self._started) > REMEMBERED_STARTS:
+            self._started.popitem(last=False)
+
+    def started_as(self, peer: Peer, reservation_id: int) -> RequestKey | None:
+        """The request that began to decode on this reservation."""
+        return self._started.pop((peer, reservation_id), None)
 
     def next_expiry_s(self) -> float | None:
         return min((r.expires_s for r in self._by_key.values() if not r.is_revoked), default=None)

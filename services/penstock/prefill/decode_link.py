@@ -5,7 +5,6 @@ Life of a request: steps 5 (reserve), 6 (push, through `channel`) and 7 (commit)
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
 
 import grpc
 
@@ -105,7 +104,8 @@ class DecodeLink:
         start = self._starts.pop(reservation_id, None)
         if start is None:
             return
-        _see(start)
+        if start.done() and not start.cancelled():
+            start.exception()  # seen: nobody will await it any more
         _spawn(self._stop_and_release(reservation_id), self._tasks)
 
     async def wait_for_room(self, timeout_s: float) -> None:
@@ -142,7 +142,6 @@ class DecodeLink:
 
     def _give_up(self, reservation_id: int) -> None:
         """Nobody waits for the grant any more, which may be on its way or here already."""
-        _see(self._grants[reservation_id])
         self._starts.pop(reservation_id, None)
         self._outbox.put(LinkCalls(released=[reservation_id]))
 
@@ -188,7 +187,6 @@ class DecodeLink:
         self._room.set()
         if not self._welcome.done():
             self._welcome.set_exception(error)
-            _see(self._welcome)
         for reservation_id in [*self._grants, *self._starts]:
             self._fail(reservation_id, error)
         for task in self._readers - {asyncio.current_task()}:
@@ -201,9 +199,3 @@ def _spawn(work: Coroutine[None, None, None], tasks: "set[asyncio.Task[None]]") 
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _see(future: "asyncio.Future[Any]") -> None:
-    """Take note of a failure that nobody else may come to look at."""
-    if future.done() and not future.cancelled():
-        future.exception()

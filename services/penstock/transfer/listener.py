@@ -22,6 +22,7 @@ from penstock.transfer.sockets import FrameSocket
 
 MAX_UNANSWERED = 64  # segments of one connection being received or verified; a sender's credits are far below
 GREETING_TIMEOUT_S = 5.0
+ACCEPT_PAUSE_S = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,14 @@ class Listener:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as connections:
             while True:
-                sock, _ = await loop.sock_accept(self._sock)
-                connections.create_task(self._serve(FrameSocket(sock)))
+                try:
+                    sock, _ = await loop.sock_accept(self._sock)
+                    accepted = FrameSocket(sock)
+                except OSError as error:  # out of descriptors, or the caller left already: neither may end listening
+                    logger.warning("cannot accept a transfer connection: %s", error)
+                    await asyncio.sleep(ACCEPT_PAUSE_S)
+                else:
+                    connections.create_task(self._serve(accepted))
 
     async def _serve(self, sock: FrameSocket) -> None:
         connection_id = next(self._connection_ids) & 0xFFFFFFFF

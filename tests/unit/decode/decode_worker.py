@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+
 from penstock.core.types import Request
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
@@ -15,7 +16,6 @@ from penstock.engine.mock_runner import MASK, MULTIPLIER
 from penstock.runtime.outbox import Outbox
 from penstock.transfer.policy import Peer
 from penstock.wire.messages import Commit, LinkCalls, LinkEvents, Reserve, StepOutputs
-
 from tests.unit.engine.mock_engine import expected_tokens, make_engine, make_request, running
 from tests.unit.virtual_time import now_s
 

@@ -1,11 +1,11 @@
 """Taking requests over: every order of reserve, KV and commit, and every way it can fail. No path may keep a block."""
 
 import pytest
+
 from penstock.core.errors import BlocksExhausted, Draining, StaleAttempt, UnknownReservation
 from penstock.decode.intake import LEASE_S
 from penstock.runtime.outbox import Outbox
 from penstock.wire.messages import LinkCalls, LinkEvents
-
 from tests.unit.decode.decode_worker import PEER, DecodeWorker, decode_worker, request, reserve_for, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
@@ -352,6 +352,26 @@ async def test_a_hand_over_that_is_tried_again_replaces_what_was_started() -> No
         await pass_time(30 * STEP_S)
         finished = [end.handle for step in outbox._items for end in step.finished]
         assert finished == [0]
+        assert worker.num_referenced == 0
+
+
+@in_virtual_time
+async def test_a_release_that_crosses_the_news_of_the_start_ends_the_request_here() -> None:
+    """The prefill worker gave up in that moment and hands the request to another: it must not be decoded twice."""
+    async with decode_worker() as worker:
+        await worker.hand_over(request(max_tokens=1000))
+        await settle()
+        assert worker.decoder.num_sequences == 1
+        worker.call(released=[1])
+        assert worker.decoder.num_sequences == 0
+        await pass_time(2 * STEP_S)
+        worker.call(released=[1])
+
+
+@in_virtual_time
+async def test_a_reservation_given_up_in_the_message_that_asks_for_it_leaves_nothing() -> None:
+    async with decode_worker() as worker:
+        worker.call(reserves=[reserve_for(request(), 1)], released=[1])
         assert worker.num_referenced == 0
 
 

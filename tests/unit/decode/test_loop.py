@@ -7,7 +7,6 @@ from penstock.core.types import FinishReason, SampledToken, SamplingParams, Toke
 from penstock.decode.gateway_streams import PATIENCE_S
 from penstock.engine.sequences import TokenEvent
 from penstock.wire.messages import Finished
-
 from tests.unit.decode.decode_worker import decode_worker, request, take, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_request
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle

@@ -14,7 +14,6 @@ from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop
 from penstock.engine.mock_runner import MASK, MULTIPLIER, MockCosts, MockRunner, mock_layout
 from penstock.engine.sequences import TokenEvent
-
 from tests.unit.virtual_time import now_s, pass_time
 
 VOCAB = 1000
@@ -25,7 +24,8 @@ COSTS = MockCosts(prefill_s=STEP_S, prefill_s_per_token=0.0, decode_s=STEP_S)
 
 def expected_tokens(prompt: Sequence[int], num_tokens: int) -> list[int]:
     """What the mock says after a prompt, written down a second time."""
-    state, token_ids = 0, []
+    state = 0
+    token_ids: list[int] = []
     context = list(prompt)
     while len(token_ids) < num_tokens:
         for token_id in context:

@@ -1,12 +1,12 @@
 """The book of sequences: who may come, what each holds, who is told of room."""
 
 import pytest
+
 from penstock.core.blocks import BlockPool, hash_blocks
 from penstock.core.errors import BlocksExhausted, Draining, QueueFull
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.types import ScheduledSequence, Sequence
 from penstock.engine.sequences import SequenceBook
-
 from tests.unit.engine.mock_engine import FakeOwner, make_request
 
 

@@ -1,6 +1,7 @@
 """What a worker learns of its own speed."""
 
 import pytest
+
 from penstock.engine.step_costs import StepCosts
 
 

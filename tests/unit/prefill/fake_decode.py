@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import grpc
+
 from penstock.core.errors import PenstockError
 from penstock.core.types import WorkerRef
 from penstock.prefill.decode_link import DecodeLink
@@ -93,7 +94,7 @@ class FakeDecode:
 
     def fail(self, status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, code: str = "") -> None:
         trailing = grpc.aio.Metadata(*([("penstock-code", code)] if code else []))
-        self._events.put_nowait(grpc.aio.AioRpcError(status, grpc.aio.Metadata(), trailing, "broken"))
+        self._events.put_nowait(grpc.aio.AioRpcError(status, grpc.aio.Metadata(), trailing, "broken", None))
 
     async def link(self, ref: WorkerRef, calls: AsyncIterator[LinkCalls]) -> AsyncIterator[LinkEvents]:
         self.num_streams += 1

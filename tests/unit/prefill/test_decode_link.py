@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+
 from penstock.core.errors import (
     BlocksExhausted,
     IncarnationMismatch,
@@ -15,7 +16,6 @@ from penstock.core.errors import (
 from penstock.core.types import Request, SamplingParams
 from penstock.prefill.decode_link import REPLY_TIMEOUT_S, DecodeLink
 from penstock.wire.messages import Commit, Hello, LinkWelcome, Reserved
-
 from tests.unit.prefill.fake_decode import LEASE_S, FakeChannel, FakeDecode, connect, reserve
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
@@ -91,8 +91,8 @@ async def test_opening_it_can_be_cancelled(is_welcome: bool) -> None:
     decode = FakeDecode()
     decode.is_mute = not is_welcome
 
-    async def never(_: LinkWelcome) -> FakeChannel:
-        return await asyncio.get_running_loop().create_future()
+    async def never(_: LinkWelcome) -> None:
+        await asyncio.get_running_loop().create_future()
 
     link = DecodeLink(decode.ref, Hello("prefill-0", 11, 22))
     opening: asyncio.Task[object] = asyncio.create_task(link.connect(decode.link, never))  # type: ignore[arg-type]
@@ -368,4 +368,3 @@ async def test_a_break_ends_the_wait_for_room() -> None:
     async with asyncio.timeout(1.0):
         await waiting
     await link.close()
-

@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
 import pytest
+
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import BlocksExhausted, DeadlineExceeded, InternalError, NoWorkers, PenstockError, WorkerLost
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
@@ -82,6 +83,7 @@ STATE = WorkerState(
 LAYOUT = KvLayout(24, 8, 128, 32, 1000, 2, "bfloat16", tp_rank=1, tp_size=2)
 CANDIDATE = Candidate(REF, 0.5, 64)
 
+_serve: Any = object()  # a handler: only serialisers are called here
 Call = Callable[..., Any]
 RPCS: dict[str, tuple[Call, Call]] = {  # client stub of a channel and clock; service of a server and clock
     "Prefill/Serve": (stubs.prefill_serve, lambda server, now_s: stubs.add_prefill(server, _serve, now_s)),
@@ -208,10 +210,6 @@ REPLIES: list[tuple[str, Any]] = [
     ("Worker/Holdings", m.Holdings()),
     ("Worker/Holdings", m.Holdings(1, 2, 3, 4, 5, 6)),
 ]
-
-
-async def _serve(*_: Any) -> Any:
-    raise AssertionError("only serialisers are called here")
 
 
 class FakeChannel:
