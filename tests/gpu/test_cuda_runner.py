@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.integration.drive_runner import Driver
 
 from penstock.engine.model_runner import build
 from penstock.engine.options import EngineOptions
 from penstock.engine.tiny.checkpoint import make_tiny_checkpoint
+from tests.integration.drive_runner import Driver
 
 PROMPTS = [list(range(10, 10 + length)) for length in (1, 16, 33, 70)]
 

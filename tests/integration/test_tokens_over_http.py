@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.integration.checkpoints import ARCHITECTURES, greedy, make_checkpoint
 from tests.integration.system import complete, running_group
 
