@@ -30,7 +30,9 @@ BATCH_SIZES = (1, 8)
 PROMPT_LENGTHS = (512, 2048)
 CONTEXT_TOKENS = 64
 NUM_NEW_TOKENS = 64
+MIXED = ((16, 16), (33, 128), (64, 24), (97, 96), (128, 40), (161, 64), (192, 120), (255, 32))  # prompt, output tokens
 MODELS = {"tiny": "built-in: hidden 128, 4 layers, vocabulary 1,536", "small": "Llama: hidden 512, 8 layers, 32,000"}
+NUM_MIXED_TOKENS = sum(output for _, output in MIXED)
 Figures = dict[str, float]  # tokens/s by what was measured
 
 
@@ -101,6 +103,19 @@ def _prompts(num_sequences: int, num_tokens: int) -> torch.Tensor:
     return torch.randint(3, 1500, (num_sequences, num_tokens), generator=torch.Generator().manual_seed(0))
 
 
+def _padded_mixed_prompts() -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded on the left, and which tokens count."""
+    longest = max(length for length, _ in MIXED)
+    prompts, mask = (
+        torch.zeros(len(MIXED), longest, dtype=torch.long),
+        torch.zeros(len(MIXED), longest, dtype=torch.long),
+    )
+    for row, (length, _) in enumerate(MIXED):
+        prompts[row, longest - length :] = _prompts(1, length)[0]
+        mask[row, longest - length :] = 1
+    return prompts, mask
+
+
 def _fastest_s(rounds: int, measure_s: Callable[..., float], *arguments: Any) -> float:
     measure_s(*arguments)  # warms up
     return min(measure_s(*arguments) for _ in range(rounds))
@@ -110,8 +125,7 @@ def _fastest_s(rounds: int, measure_s: Callable[..., float], *arguments: Any) ->
 def _measure_transformers(folder: Path, dtype: str, rounds: int) -> Figures:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
 
-    def generate_s(prompts: torch.Tensor, num_new_tokens: int) -> float:
-        mask = torch.ones_like(prompts)
+    def generate_s(prompts: torch.Tensor, mask: torch.Tensor, num_new_tokens: int) -> float:
         options = {"max_new_tokens": num_new_tokens, "min_new_tokens": num_new_tokens, "do_sample": False}
         began_s = clock.now_s()
         model.generate(prompts, attention_mask=mask, pad_token_id=0, **options)
@@ -125,11 +139,15 @@ def _measure_transformers(folder: Path, dtype: str, rounds: int) -> Figures:
     figures: Figures = {}
     for batch_size in BATCH_SIZES:
         prompts = _prompts(batch_size, CONTEXT_TOKENS)
-        whole_s = _fastest_s(rounds, generate_s, prompts, NUM_NEW_TOKENS + 1)
-        first_s = _fastest_s(rounds, generate_s, prompts, 1)
+        mask = torch.ones_like(prompts)
+        whole_s = _fastest_s(rounds, generate_s, prompts, mask, NUM_NEW_TOKENS + 1)
+        first_s = _fastest_s(rounds, generate_s, prompts, mask, 1)
         figures[f"decode, batch {batch_size}"] = batch_size * NUM_NEW_TOKENS / (whole_s - first_s)
     for length in PROMPT_LENGTHS:
         figures[f"prefill, {length}"] = length / _fastest_s(rounds, prefill_s, _prompts(1, length))
+    # one padded batch runs until its longest answer is done
+    mixed_s = _fastest_s(rounds, generate_s, *_padded_mixed_prompts(), max(output for _, output in MIXED))
+    figures["8 mixed requests"] = NUM_MIXED_TOKENS / mixed_s
     return figures
 
 
@@ -142,6 +160,8 @@ def _measure_penstock(folder: Path, dtype: str, rounds: int) -> Figures:
     for length in PROMPT_LENGTHS:
         prefill_s = _fastest_s(rounds, lambda *case: asyncio.run(_prefill_s(*case)), runner, length)
         figures[f"prefill, {length}"] = length / prefill_s
+    mixed_s = _fastest_s(rounds, lambda: asyncio.run(_mixed_s(runner)))
+    figures["8 mixed requests"] = NUM_MIXED_TOKENS / mixed_s
     runner.close()
     return figures
 
@@ -152,6 +172,18 @@ async def _decode_s(runner: ModelRunner, batch_size: int) -> float:
     await driver.generate(sequences, 1)
     began_s = clock.now_s()
     await driver.generate(sequences, NUM_NEW_TOKENS + 1)
+    return clock.now_s() - began_s
+
+
+async def _mixed_s(runner: ModelRunner) -> float:
+    """All prompts and all outputs; a sequence leaves the batch as soon as it is done."""
+    driver = Driver(runner)
+    prompts = [_prompts(1, length)[0].tolist() for length, _ in MIXED]
+    began_s = clock.now_s()
+    left = [(driver.sequence(prompt), output) for prompt, (_, output) in zip(prompts, MIXED, strict=True)]
+    while left:
+        await driver.step([(sequence, sequence.num_tokens_to_run) for sequence, _ in left])
+        left = [(sequence, output) for sequence, output in left if sequence.num_output_tokens < output]
     return clock.now_s() - began_s
 
 
