@@ -17,6 +17,7 @@ from itertools import chain
 from typing import Protocol
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, BlockPool, hash_blocks
+from penstock.core.errors import Refused
 from penstock.core.policies.admission import AdmissionLimits, WorkerLoad, refuse_prefill, refuse_reservation
 from penstock.core.policies.batching import num_new_blocks
 from penstock.core.types import FinishReason, Request, SampledToken, ScheduledSequence, Sequence
@@ -91,9 +92,6 @@ class SequenceBook:
 
     def accept(self, request: Request, owner: SequenceOwner, *, is_prefill_only: bool) -> Sequence:
         """Take a request to prefill, with blocks for all its known tokens, or raise Refused."""
-        num_blocks = self.pool.num_blocks_for(request.num_tokens)
-        if refusal := refuse_prefill(self.load, request.num_tokens, num_blocks, self._limits):
-            raise refusal
         sequence = Sequence(
             request=request,
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
@@ -101,7 +99,10 @@ class SequenceBook:
             block_hashes=list(request.block_hashes),
             is_prefill_only=is_prefill_only,
         )
-        self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+        prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
+        num_tokens, num_blocks = self._num_missing(sequence.num_tokens, prefix)
+        self._give_up_if(refuse_prefill(self.load, num_tokens, num_blocks, self._limits), prefix)
+        self._give_blocks(sequence, sequence.num_tokens, prefix)
         self.owners[sequence] = owner
         self.waiting[sequence] = None
         self.on_work()
@@ -112,10 +113,10 @@ class SequenceBook:
 
         Leading blocks that the prefix cache holds are taken from there; they make `sequence.num_cached_tokens`.
         """
-        num_blocks = self.pool.num_blocks_for(num_tokens)
-        if refusal := refuse_reservation(self.load, num_blocks, self._limits):
-            raise refusal
-        self._give_blocks(sequence, num_tokens, max_cached_tokens=num_tokens)
+        prefix = self.pool.take_prefix(sequence.block_hashes, num_tokens)
+        _, num_blocks = self._num_missing(num_tokens, prefix)
+        self._give_up_if(refuse_reservation(self.load, num_blocks, self._limits), prefix)
+        self._give_blocks(sequence, num_tokens, prefix)
         self.owners[sequence] = owner
 
     def join(self, sequence: Sequence) -> None:
@@ -155,7 +156,8 @@ class SequenceBook:
             if self.pool.num_blocks_for(sequence.num_tokens) > num_spare:
                 break
             del self.preempted[sequence]
-            self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+            prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)
+            self._give_blocks(sequence, sequence.num_tokens, prefix)
             admitted[sequence] = None
         if admitted:
             self.waiting = admitted | self.waiting
@@ -214,9 +216,20 @@ class SequenceBook:
         for callback in watchers.values():
             callback()
 
-    def _give_blocks(self, sequence: Sequence, num_tokens: int, max_cached_tokens: int) -> None:
-        """Blocks for `num_tokens`: what the prefix cache holds is taken before the rest of it may be evicted."""
-        prefix = self.pool.take_prefix(sequence.block_hashes, max_cached_tokens)
+    def _num_missing(self, num_tokens: int, prefix: SequenceOf[int]) -> tuple[int, int]:
+        """Tokens and blocks that `num_tokens` need beyond a prefix already taken.
+
+        It is taken before anything is counted: then it can be evicted no more, and the free blocks are without it.
+        """
+        return num_tokens - len(prefix) * self.pool.block_size, self.pool.num_blocks_for(num_tokens) - len(prefix)
+
+    def _give_up_if(self, refusal: Refused | None, prefix: SequenceOf[int]) -> None:
+        if refusal:
+            self.pool.release(prefix)
+            raise refusal
+
+    def _give_blocks(self, sequence: Sequence, num_tokens: int, prefix: list[int]) -> None:
+        """Blocks for `num_tokens`, of which `prefix` is taken from the prefix cache."""
         sequence.block_ids = prefix + self._take(self.pool.num_blocks_for(num_tokens) - len(prefix))
         self._count_prefix(sequence, len(prefix))
 

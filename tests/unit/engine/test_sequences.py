@@ -81,6 +81,46 @@ def test_a_cached_prefix_is_taken_before_it_can_be_evicted_for_the_rest() -> Non
     assert second.num_computed_tokens == 32
 
 
+def test_only_what_a_shared_prefix_leaves_is_counted() -> None:
+    book = make_book(num_blocks=8)
+    first = accept(book, 100)  # 7 blocks
+    step(book, first)
+    second = accept(book, 100, 1)  # 6 of them are shared: 1 is free, and enough
+    assert (second.num_cached_tokens, book.pool.num_free) == (96, 0)
+    with pytest.raises(BlocksExhausted, match="1 blocks are needed and 0"):
+        accept(book, 100, 2)
+    with pytest.raises(BlocksExhausted, match="1 blocks are needed and 0"):
+        book.reserve(held(100, 3), FakeOwner(), 100)
+    book.release(second)
+    assert book.pool.num_free == 1
+    book.reserve(held(96, 4), FakeOwner(), 96)  # no block at all
+
+
+def test_cached_blocks_that_nobody_uses_are_promised_only_once() -> None:
+    """They are free as long as nobody has them: a prefix found among them leaves fewer for the rest."""
+    book = make_book(num_blocks=8)
+    first = accept(book, 100)
+    step(book, first)
+    book.release(first)
+    assert book.pool.num_free == 8
+    with pytest.raises(BlocksExhausted, match="3 blocks are needed and 2"):
+        accept(book, 9 * 16, 1)
+    assert book.pool.num_free == 8
+    assert accept(book, 8 * 16, 1).num_cached_tokens == 96
+
+
+def test_tokens_found_in_the_prefix_cache_do_not_stand_in_line() -> None:
+    book = make_book(num_blocks=100)
+    first = accept(book, 900)
+    step(book, first)
+    accept(book, 1000, 1)
+    assert book.num_pending_tokens == 104
+    accept(book, 1500, 2)
+    assert book.num_pending_tokens == 104 + 604
+    with pytest.raises(QueueFull):
+        accept(book, 1300, 3)
+
+
 def test_a_prefix_that_is_computed_while_it_waits_is_found() -> None:
     book = make_book()
     first, second = accept(book), accept(book, handle=1)

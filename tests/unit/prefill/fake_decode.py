@@ -152,3 +152,9 @@ def reserve(reservation_id: int = 1, num_tokens: int = 40) -> Reserve:
 def numbers() -> Callable[[], int]:
     counter = count(1)
     return lambda: next(counter)
+
+
+async def cancel(task: "asyncio.Task[object]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -1,8 +1,6 @@
 """One request on its way out: to the first decode worker that takes it, whatever the others do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -11,78 +9,13 @@ from penstock.core.errors import (
     IncarnationMismatch,
     InternalError,
     PenstockError,
-    RequestCancelled,
     TransferFailed,
     UnknownReservation,
     WorkerLost,
 )
-from penstock.core.types import Sequence, WorkerRef
-from penstock.prefill.decode_link import DecodeLink
-from penstock.prefill.handoff import Handoff, HandoffLimits
-from tests.unit.engine.mock_engine import make_request
-from tests.unit.prefill.fake_decode import FakeDecode, connect, numbers
+from tests.unit.prefill.fake_decode import FakeDecode
+from tests.unit.prefill.handoff_stage import EVERYTHING, FIRST, LIMITS, Stage, moved, staged
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
-
-LIMITS = HandoffLimits(patience_s=5.0, transfer_timeout_s=10.0, retry_interval_s=0.25)
-FIRST = 99
-
-
-@dataclass
-class Stage:
-    """A handoff of 40 tokens in two chunks over two layers, and the decode workers named for it."""
-
-    decodes: list[FakeDecode]
-    links: dict[str, DecodeLink] = field(default_factory=dict)
-    errors: dict[str, PenstockError] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        request = make_request(range(40), 10, output_token_ids=[])
-        self.sequence = Sequence(request, list(range(40)), 0.0, block_ids=[7, 8, 9])
-        refs = [decode.ref for decode in self.decodes]
-        self.handoff = Handoff(self.sequence, refs, self.get_link, numbers(), LIMITS, now_s)
-
-    async def get_link(self, ref: WorkerRef) -> DecodeLink:
-        if error := self.errors.get(ref.worker_id):
-            raise error
-        if ref.worker_id not in self.links or self.links[ref.worker_id].is_broken:
-            [decode] = [decode for decode in self.decodes if decode.ref == ref]
-            self.links[ref.worker_id] = await connect(decode)
-        return self.links[ref.worker_id]
-
-    def compute(self, *chunks: int) -> None:
-        for chunk in chunks:
-            tokens = (range(16), range(16, 40))[chunk]
-            for layer in range(2):
-                self.handoff.add_piece(range(layer, layer + 1), tokens)
-
-    def finish(self) -> None:
-        self.compute(0, 1)
-        self.handoff.add_first_token(FIRST)
-
-    async def close(self) -> None:
-        for link in self.links.values():
-            await link.close()
-
-
-def staged(num_decodes: int = 1) -> Callable[[Callable[[Stage], Awaitable[None]]], Callable[[], None]]:
-    def decorate(test: Callable[[Stage], Awaitable[None]]) -> Callable[[], None]:
-        @in_virtual_time
-        async def run() -> None:
-            stage = Stage([FakeDecode(f"decode-{at}") for at in range(num_decodes)])
-            await test(stage)
-            await stage.close()
-
-        return run
-
-    return decorate
-
-
-def moved(decode: FakeDecode) -> set[tuple[int, int]]:
-    """(layer, token) of everything that arrived."""
-    return {(layer, token) for push in decode.channel.done for layer in push.layers for token in push.tokens}
-
-
-EVERYTHING = {(layer, token) for layer in range(2) for token in range(40)}
 
 
 @staged()
@@ -305,89 +238,6 @@ async def test_once_started_a_lost_ack_sends_it_nowhere_else(stage: Stage) -> No
     assert (await running)[0] == first.ref
     assert second.num_streams == 0
     assert first.said("released") == []
-
-
-# --- cancellation ---
-
-
-def before_the_grant(decode: FakeDecode) -> None:
-    decode.has_grants = False
-
-
-def before_the_first_piece(decode: FakeDecode) -> None: ...
-
-
-def in_a_push(decode: FakeDecode) -> None:
-    decode.has_starts = False
-
-
-def before_the_start(decode: FakeDecode) -> None:
-    decode.has_starts = False
-
-
-@pytest.mark.parametrize("moment", [before_the_grant, before_the_first_piece, in_a_push, before_the_start])
-@in_virtual_time
-async def test_cancelled_at_any_moment_it_gives_the_reservation_back(moment: Callable[[FakeDecode], None]) -> None:
-    stage = Stage([FakeDecode()])
-    [decode] = stage.decodes
-    link = await stage.get_link(decode.ref)
-    moment(decode)
-    running = asyncio.create_task(stage.handoff.run())
-    await settle()
-    if moment in (in_a_push, before_the_start):
-        decode.channel.gate = asyncio.Event() if moment is in_a_push else None
-        stage.finish()
-        await settle()
-    running.cancel()
-    await asyncio.wait([running])
-    assert running.cancelled()
-    await settle()
-    assert decode.said("released") == [1]
-    assert decode.channel.stopped == ([] if moment is before_the_grant else [1])
-    assert link._starts == {}
-    await stage.close()
-
-
-@in_virtual_time
-async def test_cancelled_while_a_link_is_opened() -> None:
-    stage = Stage([FakeDecode()])
-    stage.decodes[0].is_mute = True
-    running = asyncio.create_task(stage.handoff.run())
-    await settle()
-    running.cancel()
-    await asyncio.wait([running])
-    assert running.cancelled()
-    await settle()
-    assert stage.decodes[0].num_open == 0
-
-
-@in_virtual_time
-async def test_a_push_that_fails_as_it_is_cancelled_does_not_revive_the_request() -> None:
-    """A TaskGroup prefers the failure to the cancellation; the next candidate must not get a cancelled request."""
-    stage = Stage([FakeDecode("decode-0"), FakeDecode("decode-1")])
-    first, second = stage.decodes
-    first.has_starts = False
-    await stage.get_link(first.ref)
-
-    async def fail_when_cancelled(*_: object) -> None:
-        try:
-            await asyncio.get_running_loop().create_future()
-        except asyncio.CancelledError:
-            raise TransferFailed("Torn down.") from None
-
-    first.channel.push = fail_when_cancelled  # type: ignore[assignment, method-assign]
-    running = asyncio.create_task(stage.handoff.run())
-    await settle()
-    stage.finish()
-    await settle()
-    running.cancel()
-    stage.sequence.is_cancelled = True
-    await asyncio.wait([running])
-    assert running.cancelled() or isinstance(running.exception(), RequestCancelled)
-    await settle()
-    assert second.num_streams == 0
-    assert first.said("released") == [1]
-    await stage.close()
 
 
 @staged()

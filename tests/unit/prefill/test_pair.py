@@ -6,7 +6,7 @@ Their engines' tokens are wrong as soon as one slot of KV is, so whatever the ti
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import given, settings
@@ -211,13 +211,53 @@ async def test_a_link_that_breaks_in_the_middle_costs_nothing_but_time() -> None
             assert two.tokens(0) == expected_tokens(prompt, 20)
 
 
-STORY = st.tuples(
-    st.integers(0, 40),  # begins, in half steps
-    st.integers(1, 80),  # prompt tokens
-    st.integers(1, 30),  # output tokens
-    st.integers(0, 1),  # family: those of one share a prefix
-    st.one_of(st.none(), st.integers(0, 60)),  # cancelled after so many quarters of a step
+class Story(NamedTuple):
+    """One request; those of a family share a prefix."""
+
+    begin: int  # half steps
+    num_prompt: int
+    num_output: int
+    family: int
+    cancel: int | None  # after so many quarters of a step
+
+    @property
+    def prompt(self) -> list[int]:
+        return list(range(self.family * 1000, self.family * 1000 + self.num_prompt))
+
+
+STORY = st.builds(
+    Story,
+    st.integers(0, 40),
+    st.integers(1, 80),
+    st.integers(1, 30),
+    st.integers(0, 1),
+    st.one_of(st.none(), st.integers(0, 60)),
 )
+
+
+async def live(two: Pair, handle: int, story: Story) -> None:
+    await pass_time(story.begin * STEP_S / 2)
+    request = make_request(story.prompt, story.num_output, handle)
+    two.prefiller.start(PrefillStart(request, (DECODE,)), two.events)
+    if story.cancel is not None:
+        await pass_time(story.cancel * STEP_S / 4)
+        two.cancel(handle)
+
+
+async def cut(two: Pair, at_s: float) -> None:
+    await pass_time(at_s)
+    for broken in two.breaks:
+        broken.set()
+
+
+def check(two: Pair, handle: int, story: Story) -> None:
+    """It said what it should, and all of it unless it was cancelled or given up."""
+    said, expected = two.tokens(handle), expected_tokens(story.prompt, story.num_output)
+    assert said == expected[: len(said)]
+    failed = {end.handle for events in two.events._items for end in [*events.refused, *events.failed]}
+    if story.cancel is None and handle not in failed:
+        num_fit = two.decode.engine.book.pool.num_blocks * 16 - story.num_prompt
+        assert len(said) in (story.num_output, num_fit)
 
 
 @given(
@@ -229,44 +269,19 @@ STORY = st.tuples(
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_whatever_comes_goes_and_breaks_no_block_is_lost_and_no_token_wrong(
-    stories: list[tuple[int, int, int, int, int | None]],
-    prefill_blocks: int,
-    decode_blocks: int,
-    push_s: float,
-    break_at: int | None,
+    stories: list[Story], prefill_blocks: int, decode_blocks: int, push_s: float, break_at: int | None
 ) -> None:
     @in_virtual_time
     async def scenario() -> None:
         async with pair(prefill_blocks, decode_blocks, push_s) as two, asyncio.timeout(10_000):
-            prompts = [list(range(f * 1000, f * 1000 + n)) for _, n, _, f, _ in stories]
-
-            async def live(handle: int) -> None:
-                begin, _, num_out, _, cancel = stories[handle]
-                await pass_time(begin * STEP_S / 2)
-                request = make_request(prompts[handle], num_out, handle)
-                two.prefiller.start(PrefillStart(request, (DECODE,)), two.events)
-                if cancel is not None:
-                    await pass_time(cancel * STEP_S / 4)
-                    two.cancel(handle)
-
-            async def cut() -> None:
-                if break_at is not None:
-                    await pass_time(break_at * STEP_S / 2)
-                    for broken in two.breaks:
-                        broken.set()
-
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(cut())
-                for handle in range(len(stories)):
-                    tasks.create_task(live(handle))
+                if break_at is not None:
+                    tasks.create_task(cut(two, break_at * STEP_S / 2))
+                for handle, story in enumerate(stories):
+                    tasks.create_task(live(two, handle, story))
             await pass_time(100.0)
-            failed = {end.handle for e in two.events._items for end in [*e.refused, *e.failed]}
-            for handle, (_, _, num_out, _, cancel) in enumerate(stories):
-                said, expected = two.tokens(handle), expected_tokens(prompts[handle], num_out)
-                assert said == expected[: len(said)]
-                num_fit = decode_blocks * 16 - len(prompts[handle])
-                if cancel is None and handle not in failed:
-                    assert len(said) in (num_out, num_fit)
-            two.check_caches([prompt + expected_tokens(prompt, 30) for prompt in prompts])
+            for handle, story in enumerate(stories):
+                check(two, handle, story)
+            two.check_caches([story.prompt + expected_tokens(story.prompt, 30) for story in stories])
 
     scenario()
