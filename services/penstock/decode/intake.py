@@ -7,7 +7,7 @@ segment of its KV has arrived and checked out, in whichever order.
 import asyncio
 from collections.abc import Callable
 
-from penstock.core.errors import PenstockError, UnknownReservation
+from penstock.core.errors import PenstockError
 from penstock.core.types import Request, SamplingParams, Sequence
 from penstock.decode.loop import Decoder, RequestKey
 from penstock.decode.reservations import Reservation, ReservationBook
@@ -72,6 +72,11 @@ class Intake:
         if reservation := self.reservations.find_request(key):
             self._revoke(reservation)
 
+    def withdraw_all(self) -> None:
+        """This worker is going away: prefill workers hand over to others at once."""
+        for reservation in self.reservations:
+            self._revoke(reservation)
+
     def cancel_gateway(self, gateway_id: str) -> None:
         for reservation in self.reservations.of_gateway(gateway_id):
             self._revoke(reservation)
@@ -121,7 +126,7 @@ class Intake:
         )
         sequence = Sequence(request, [], arrived_s=now_s, block_hashes=list(reserve.block_hashes))
         self._book.reserve(sequence, self._decoder, reserve.num_tokens)
-        reservation = Reservation(peer, reserve.reservation_id, sequence, now_s + LEASE_S, now_s)
+        reservation = Reservation(peer, reserve.reservation_id, sequence, reserve.num_tokens, now_s + LEASE_S)
         self.reservations.add(reservation)
         self._watch_leases()
         return reservation
@@ -134,9 +139,10 @@ class Intake:
             self._revoke(older)
 
     def _on_commit(self, peer: Peer, commit: Commit) -> None:
-        reservation = self.reservations.find(peer, commit.reservation_id)
-        if reservation is None or reservation.is_revoked:
-            error = UnknownReservation(f"Reservation {commit.reservation_id} was withdrawn or never granted.")
+        try:
+            reservation = self.reservations.get(peer, commit.reservation_id)
+            reservation.refuse_other(commit.request)
+        except PenstockError as error:
             self._links[peer].put(LinkEvents(refused=[ReservationEnded(commit.reservation_id, error)]))
             return
         reservation.committed = commit.request

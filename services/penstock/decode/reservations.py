@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from penstock.core.errors import StaleAttempt
+from penstock.core.errors import StaleAttempt, TransferFailed, UnknownReservation
 from penstock.core.types import Request, Sequence
 from penstock.transfer.policy import Peer
 from penstock.wire.messages import Reserve
@@ -30,8 +30,8 @@ class Reservation:
     peer: Peer
     reservation_id: int
     sequence: Sequence
+    num_tokens: int  # those whose KV is awaited, and what the prefix cache had of them
     expires_s: float
-    granted_s: float
     committed: Request | None = None
     has_kv: bool = False
     is_revoked: bool = False
@@ -43,6 +43,16 @@ class Reservation:
     @property
     def request_key(self) -> RequestKey:
         return self.sequence.request.gateway_id, self.sequence.request.handle
+
+    def refuse_other(self, request: Request) -> None:
+        """Raise TransferFailed for a request that this promise was not made for: its KV is not what arrives here."""
+        if (request.gateway_id, request.handle) != self.request_key:
+            raise TransferFailed(f"Reservation {self.reservation_id} is another request's than {request.request_id}.")
+        if request.num_tokens != self.num_tokens + 1:  # the first token: drawn, and not yet computed
+            raise TransferFailed(
+                f"{request.request_id} has {request.num_tokens} tokens with its first one, "
+                f"its reservation is for {self.num_tokens} before that."
+            )
 
 
 class ReservationBook:
@@ -77,6 +87,13 @@ class ReservationBook:
     def find(self, peer: Peer, reservation_id: int) -> Reservation | None:
         return self._by_key.get((peer, reservation_id))
 
+    def get(self, peer: Peer, reservation_id: int) -> Reservation:
+        """A promise that still holds; raises UnknownReservation when there is none."""
+        reservation = self.find(peer, reservation_id)
+        if reservation is None or reservation.is_revoked:
+            raise UnknownReservation(f"Reservation {reservation_id} was withdrawn or never granted.")
+        return reservation
+
     def find_request(self, key: RequestKey) -> Reservation | None:
         return self._by_request.get(key)
 
@@ -105,4 +122,4 @@ class ReservationBook:
 
     @property
     def num_quarantined_blocks(self) -> int:
-        return sum(len(r.sequence.block_ids) for r in self._by_key.values() if r.is_revoked)
+        return sum(len(r.sequence.block_ids) for r in self if r.is_revoked)

@@ -48,6 +48,13 @@ class SequenceOwner(Protocol):
         ...
 
 
+Refuse = Callable[[WorkerLoad, int, int], Refused | None]  # tokens to compute, blocks beyond those in use
+
+
+def never_refuse(_load: WorkerLoad, _num_tokens: int, _num_blocks: int) -> None:
+    """For what was accepted before."""
+
+
 class SequenceBook:
     """Who waits, runs and is held, for whom, on which blocks."""
 
@@ -99,10 +106,11 @@ class SequenceBook:
             block_hashes=list(request.block_hashes),
             is_prefill_only=is_prefill_only,
         )
-        prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
-        num_tokens, num_blocks = self._num_missing(sequence.num_tokens, prefix)
-        self._give_up_if(refuse_prefill(self.load, num_tokens, num_blocks, self._limits), prefix)
-        self._give_blocks(sequence, sequence.num_tokens, prefix)
+
+        def refuse(load: WorkerLoad, num_tokens: int, num_blocks: int) -> Refused | None:
+            return refuse_prefill(load, num_tokens, num_blocks, self._limits)
+
+        self._give_blocks(sequence, sequence.num_tokens, sequence.num_tokens - 1, refuse)
         self.owners[sequence] = owner
         self.waiting[sequence] = None
         self.on_work()
@@ -113,10 +121,11 @@ class SequenceBook:
 
         Leading blocks that the prefix cache holds are taken from there; they make `sequence.num_cached_tokens`.
         """
-        prefix = self.pool.take_prefix(sequence.block_hashes, num_tokens)
-        _, num_blocks = self._num_missing(num_tokens, prefix)
-        self._give_up_if(refuse_reservation(self.load, num_blocks, self._limits), prefix)
-        self._give_blocks(sequence, num_tokens, prefix)
+
+        def refuse(load: WorkerLoad, _: int, num_blocks: int) -> Refused | None:
+            return refuse_reservation(load, num_blocks, self._limits)
+
+        self._give_blocks(sequence, num_tokens, num_tokens, refuse)
         self.owners[sequence] = owner
 
     def join(self, sequence: Sequence) -> None:
@@ -156,8 +165,7 @@ class SequenceBook:
             if self.pool.num_blocks_for(sequence.num_tokens) > num_spare:
                 break
             del self.preempted[sequence]
-            prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)
-            self._give_blocks(sequence, sequence.num_tokens, prefix)
+            self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
             admitted[sequence] = None
         if admitted:
             self.waiting = admitted | self.waiting
@@ -189,7 +197,7 @@ class SequenceBook:
 
     def enter_full_blocks(self, sequence: Sequence) -> None:
         """Make the newly filled blocks of a sequence known to the prefix cache."""
-        self._extend_hashes(sequence)
+        _extend_hashes(sequence)
         per_block = self.pool.block_size // HASH_BLOCK_TOKENS
         num_full = min(sequence.num_computed_tokens // self.pool.block_size, len(sequence.block_hashes) // per_block)
         for index in range(sequence.num_hashed_blocks, num_full):
@@ -216,21 +224,19 @@ class SequenceBook:
         for callback in watchers.values():
             callback()
 
-    def _num_missing(self, num_tokens: int, prefix: SequenceOf[int]) -> tuple[int, int]:
-        """Tokens and blocks that `num_tokens` need beyond a prefix already taken.
+    def _give_blocks(
+        self, sequence: Sequence, num_tokens: int, max_cached_tokens: int, refuse: Refuse = never_refuse
+    ) -> None:
+        """Blocks for `num_tokens`, or the refusal of what the prefix cache has not.
 
-        It is taken before anything is counted: then it can be evicted no more, and the free blocks are without it.
+        What it has is taken before anything is counted: it can be evicted no more, and the free blocks are without it.
         """
-        return num_tokens - len(prefix) * self.pool.block_size, self.pool.num_blocks_for(num_tokens) - len(prefix)
-
-    def _give_up_if(self, refusal: Refused | None, prefix: SequenceOf[int]) -> None:
-        if refusal:
+        prefix = self.pool.take_prefix(sequence.block_hashes, max_cached_tokens)
+        num_blocks = self.pool.num_blocks_for(num_tokens) - len(prefix)
+        if refusal := refuse(self.load, num_tokens - len(prefix) * self.pool.block_size, num_blocks):
             self.pool.release(prefix)
             raise refusal
-
-    def _give_blocks(self, sequence: Sequence, num_tokens: int, prefix: list[int]) -> None:
-        """Blocks for `num_tokens`, of which `prefix` is taken from the prefix cache."""
-        sequence.block_ids = prefix + self._take(self.pool.num_blocks_for(num_tokens) - len(prefix))
+        sequence.block_ids = prefix + self._take(num_blocks)
         self._count_prefix(sequence, len(prefix))
 
     def _take(self, num_blocks: int) -> list[int]:
@@ -248,11 +254,12 @@ class SequenceBook:
         sequence.num_hashed_blocks = num_blocks
         sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * self.pool.block_size
 
-    def _extend_hashes(self, sequence: Sequence) -> None:
-        """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
-        if not sequence.block_hashes:
-            return
-        begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
-        end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
-        if end > begin:
-            sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])
+
+def _extend_hashes(sequence: Sequence) -> None:
+    """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
+    if not sequence.block_hashes:
+        return
+    begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
+    end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
+    if end > begin:
+        sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])

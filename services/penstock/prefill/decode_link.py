@@ -30,6 +30,7 @@ class DecodeLink:
         self.ref = ref
         self.channel: KvChannel  # set by `connect`
         self.is_broken = False
+        self.is_silent = False  # broken because the decode worker did not answer
         self._outbox: Outbox[LinkCalls] = Outbox()
         self._outbox.put(LinkCalls(hello=me))
         self._welcome: asyncio.Future[LinkWelcome] = asyncio.get_running_loop().create_future()
@@ -53,9 +54,7 @@ class DecodeLink:
                 welcome = await self._welcome
             channel = await open_channel(welcome)
         except TimeoutError:
-            error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
-            self._break(error)
-            raise error from None
+            raise self._break_silent() from None
         except BaseException:
             self._break(WorkerLost(f"The link to {self.ref.worker_id} could not be opened."))
             raise
@@ -82,9 +81,9 @@ class DecodeLink:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await grant
-        except TimeoutError:
-            self._give_up(reservation_id)
-            raise WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.") from None
+        except TimeoutError:  # whoever else waits on this link, or will, would wait in vain
+            self._starts.pop(reservation_id, None)
+            raise self._break_silent() from None
         except asyncio.CancelledError:
             self._give_up(reservation_id)
             raise
@@ -178,6 +177,12 @@ class DecodeLink:
         for waiting in (self._grants.get(reservation_id), self._starts.get(reservation_id)):
             if waiting and not waiting.done():
                 waiting.set_exception(error)
+
+    def _break_silent(self) -> WorkerLost:
+        self.is_silent = True
+        error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
+        self._break(error)
+        return error
 
     def _break(self, error: PenstockError) -> None:
         if self.is_broken:

@@ -14,7 +14,7 @@ from penstock.core.errors import (
     TransferFailed,
     UnknownReservation,
 )
-from penstock.transfer import shared_memory, tcp, ucx
+from penstock.transfer import listener, shared_memory, tcp, ucx
 from penstock.transfer.copies import Sliced
 from penstock.transfer.layout import Rows
 from penstock.transfer.memory import Bytes
@@ -46,7 +46,7 @@ def flip_at_destination(pair: Any, monkeypatch: pytest.MonkeyPatch, num_flips: i
 
         return check_flipped
 
-    for module in (tcp, shared_memory):
+    for module in (listener, shared_memory):
         monkeypatch.setattr(module, "hash_rows", verifying(vars(module)["hash_rows"]))
     monkeypatch.setattr(ucx, "check_and_scatter", checking(vars(ucx)["check_and_scatter"]))
     return flips

@@ -2,7 +2,8 @@
 
 import pytest
 
-from penstock.core.errors import BlocksExhausted, Draining, UnknownReservation
+from penstock.core.errors import BlocksExhausted, Draining, TransferFailed, UnknownReservation
+from penstock.core.types import Request
 from penstock.wire.messages import LinkEvents
 from tests.unit.decode.decode_worker import PEER, decode_worker, finishes, refusals, request, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens
@@ -107,6 +108,23 @@ async def test_refuses_a_commit_it_knows_nothing_of() -> None:
     async with decode_worker() as worker:
         worker.commit(request(), 77)
         assert refusals(worker.heard()) == [UnknownReservation]
+
+
+@pytest.mark.parametrize("other", [request(39), request(41), request(40, handle=7)])
+@pytest.mark.parametrize("has_kv", [False, True])
+@in_virtual_time
+async def test_refuses_a_commit_that_its_reservation_was_not_made_for(other: Request, has_kv: bool) -> None:
+    """Its blocks would not hold what is decoded on them."""
+    async with decode_worker() as worker:
+        worker.reserve(request(40))
+        if has_kv:
+            worker.deliver(request(40))
+        worker.commit(other)
+        await settle()
+        assert refusals(worker.heard()) == [TransferFailed]
+        assert worker.decoder.num_sequences == 0
+        worker.call(released=[1])
+        assert worker.num_referenced == 0
 
 
 @in_virtual_time

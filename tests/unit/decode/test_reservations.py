@@ -11,7 +11,7 @@ from tests.unit.decode.decode_worker import PEER, request, reserve_for
 
 def make(reservation_id: int, handle: int = 0, expires_s: float = 10.0) -> Reservation:
     sequence = Sequence(request(handle=handle), [], 0.0, block_ids=[1, 2])
-    return Reservation(PEER, reservation_id, sequence, expires_s, 0.0)
+    return Reservation(PEER, reservation_id, sequence, 40, expires_s)
 
 
 def test_is_found_by_peer_request_and_gateway() -> None:

@@ -10,9 +10,10 @@ from penstock.core.errors import (
     WorkerLost,
 )
 from penstock.core.types import Request, SamplingParams
+from penstock.prefill.decode_link import REPLY_TIMEOUT_S
 from penstock.wire.messages import Commit, Reserved
 from tests.unit.prefill.fake_decode import LEASE_S, FakeDecode, cancel, connect, reserve
-from tests.unit.virtual_time import in_virtual_time, pass_time, settle
+from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
 REQUEST = Request("r0", 0, "gateway", 0, (1, 2), SamplingParams(), (3,))
 
@@ -73,16 +74,41 @@ async def test_a_refusal_is_raised_and_nothing_is_released() -> None:
 
 
 @in_virtual_time
-async def test_a_grant_that_comes_too_late_was_given_back_already() -> None:
+async def test_no_answer_in_time_breaks_the_link_for_all_who_wait_on_it() -> None:
+    """The decode worker hangs. When it wakes it finds the stream gone, and takes back whatever it grants then."""
+    decode = FakeDecode()
+    link = await connect(decode)
+    await link.reserve(reserve(1))
+    decode.has_starts = decode.has_grants = False
+    link.commit(Commit(1, REQUEST))
+    starting = asyncio.create_task(link.started(1))
+    began_s = now_s()
+    with pytest.raises(WorkerLost, match="did not answer"):
+        await link.reserve(reserve(2))
+    assert now_s() - began_s == pytest.approx(REPLY_TIMEOUT_S)
+    with pytest.raises(WorkerLost, match="did not answer"):
+        await starting
+    with pytest.raises(WorkerLost, match="broken"):
+        await link.reserve(reserve(3))
+    assert link.is_silent
+    await settle()
+    assert decode.num_open == 0
+    assert decode.channel.is_closed
+    link.release(1)
+    await link.close()
+
+
+@in_virtual_time
+async def test_a_grant_in_the_moment_the_link_breaks_is_not_lost() -> None:
     decode = FakeDecode()
     decode.has_grants = False
     link = await connect(decode)
+    asyncio.get_running_loop().call_at(
+        now_s() + REPLY_TIMEOUT_S, lambda: link._on_reserved(Reserved(1, [5], 0, LEASE_S))
+    )
     with pytest.raises(WorkerLost, match="did not answer"):
         await link.reserve(reserve())
-    decode.say(reserved=[Reserved(1, [5], 0, LEASE_S)])
-    await pass_time(LEASE_S)
-    assert decode.said("released") == [1]
-    assert decode.said("renewed") == []
+    assert link._starts == {}
     await link.close()
 
 

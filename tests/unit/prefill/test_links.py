@@ -7,9 +7,10 @@ import pytest
 
 from penstock.core.errors import TransferFailed, WorkerLost
 from penstock.core.types import WorkerRef
+from penstock.prefill.decode_link import REPLY_TIMEOUT_S
 from penstock.prefill.links import DecodeLinks
-from tests.unit.prefill.fake_decode import REVISION, FakeChannel, FakeDecode
-from tests.unit.virtual_time import in_virtual_time, settle
+from tests.unit.prefill.fake_decode import REVISION, FakeChannel, FakeDecode, reserve
+from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
 
 class FakeSender:
@@ -69,10 +70,40 @@ async def test_a_link_that_could_not_be_opened_is_tried_again() -> None:
     decode = FakeDecode()
     links, _ = make(decode)
     decode.is_mute = True
+    opening = asyncio.create_task(links.get(decode.ref))
+    await settle()
+    decode.fail()
     with pytest.raises(WorkerLost):
-        await links.get(decode.ref)
+        await opening
     decode.is_mute = False
     await links.get(decode.ref)
+    await links.close()
+
+
+@pytest.mark.parametrize("was_open", [False, True])
+@in_virtual_time
+async def test_nobody_waits_a_second_time_for_a_worker_that_was_silent(was_open: bool) -> None:
+    decode = FakeDecode()
+    decode.has_grants = False
+    decode.is_mute = not was_open
+    links, _ = make(decode)
+    began_s = now_s()
+    with pytest.raises(WorkerLost, match="did not answer"):
+        await (await links.get(decode.ref)).reserve(reserve())
+    decode.is_mute = True
+    assert now_s() - began_s == pytest.approx(REPLY_TIMEOUT_S, abs=0.01)
+    for _ in range(50):
+        with pytest.raises(WorkerLost, match="has not answered lately"):
+            await links.get(decode.ref)
+        await pass_time(0.1)
+    assert now_s() - began_s == pytest.approx(REPLY_TIMEOUT_S + 5.0, abs=0.01)
+    assert decode.num_streams == 4  # the first, and one after the other since
+    decode.is_mute = False
+    await pass_time(REPLY_TIMEOUT_S)
+    with pytest.raises(WorkerLost, match="has not answered lately"):
+        await links.get(decode.ref)
+    await settle()
+    assert (await links.get(decode.ref)).ref == decode.ref
     await links.close()
 
 
@@ -119,5 +150,5 @@ async def test_lives_that_are_over_are_forgotten() -> None:
         await links.get(decode.ref)
         decode.fail()
         await settle()
-    assert len(links._links) == 1
+    assert len(links._openings) == 1
     await links.close()
