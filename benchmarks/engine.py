@@ -30,7 +30,9 @@ BATCH_SIZES = (1, 8)
 PROMPT_LENGTHS = (512, 2048)
 CONTEXT_TOKENS = 64
 NUM_NEW_TOKENS = 64
-MODELS = {"tiny": "built-in: hidden 128, 4 layers, vocabulary 2,048", "small": "Llama: hidden 512, 8 layers, 32,000"}
+MIXED = ((16, 16), (33, 128), (64, 24), (97, 96), (128, 40), (161, 64), (192, 120), (255, 32))  # prompt, output tokens
+MODELS = {"tiny": "built-in: hidden 128, 4 layers, vocabulary 1,536", "small": "Llama: hidden 512, 8 layers, 32,000"}
+NUM_MIXED_TOKENS = sum(output for _, output in MIXED)
 Figures = dict[str, float]  # tokens/s by what was measured
 
 
@@ -67,12 +69,12 @@ def run(
 
 def table(rows: list[EngineRow]) -> str:
     """The rows as text."""
-    lines = [f"{'model':8}{'dtype':10}{'tokens/s':18}{'penstock':>10}{'transformers':>14}{'ratio':>8}"]
-    for row in rows:
-        lines.append(
-            f"{row.model:8}{row.dtype:10}{row.what:18}{row.penstock:10.0f}{row.transformers:14.0f}{row.ratio:7.2f}x"
-        )
-    return "\n".join(lines + [f"{name}: {text}" for name, text in MODELS.items()])
+    header = f"{'model':8}{'dtype':10}{'tokens/s':18}{'penstock':>10}{'transformers':>14}{'ratio':>8}"
+    body = (
+        f"{row.model:8}{row.dtype:10}{row.what:18}{row.penstock:10.0f}{row.transformers:14.0f}{row.ratio:7.2f}x"
+        for row in rows
+    )
+    return "\n".join((header, *body, *(f"{name}: {text}" for name, text in MODELS.items())))
 
 
 def _in_own_process(measure: Callable[..., Any], *arguments: Any) -> Any:
@@ -98,20 +100,32 @@ def _make(model: str, folder: Path) -> None:
 
 
 def _prompts(num_sequences: int, num_tokens: int) -> torch.Tensor:
-    return torch.randint(3, 2000, (num_sequences, num_tokens), generator=torch.Generator().manual_seed(0))
+    return torch.randint(3, 1500, (num_sequences, num_tokens), generator=torch.Generator().manual_seed(0))
 
 
-def _fastest_s(measure_s: Callable[[], float], rounds: int) -> float:
-    measure_s()  # warms up
-    return min(measure_s() for _ in range(rounds))
+def _padded_mixed_prompts() -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded on the left, and which tokens count."""
+    longest = max(length for length, _ in MIXED)
+    prompts, mask = (
+        torch.zeros(len(MIXED), longest, dtype=torch.long),
+        torch.zeros(len(MIXED), longest, dtype=torch.long),
+    )
+    for row, (length, _) in enumerate(MIXED):
+        prompts[row, longest - length :] = _prompts(1, length)[0]
+        mask[row, longest - length :] = 1
+    return prompts, mask
+
+
+def _fastest_s(rounds: int, measure_s: Callable[..., float], *arguments: Any) -> float:
+    measure_s(*arguments)  # warms up
+    return min(measure_s(*arguments) for _ in range(rounds))
 
 
 @torch.inference_mode()
 def _measure_transformers(folder: Path, dtype: str, rounds: int) -> Figures:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
 
-    def generate_s(prompts: torch.Tensor, num_new_tokens: int) -> float:
-        mask = torch.ones_like(prompts)
+    def generate_s(prompts: torch.Tensor, mask: torch.Tensor, num_new_tokens: int) -> float:
         options = {"max_new_tokens": num_new_tokens, "min_new_tokens": num_new_tokens, "do_sample": False}
         began_s = clock.now_s()
         model.generate(prompts, attention_mask=mask, pad_token_id=0, **options)
@@ -125,12 +139,15 @@ def _measure_transformers(folder: Path, dtype: str, rounds: int) -> Figures:
     figures: Figures = {}
     for batch_size in BATCH_SIZES:
         prompts = _prompts(batch_size, CONTEXT_TOKENS)
-        whole_s = _fastest_s(lambda prompts=prompts: generate_s(prompts, NUM_NEW_TOKENS + 1), rounds)
-        first_s = _fastest_s(lambda prompts=prompts: generate_s(prompts, 1), rounds)
+        mask = torch.ones_like(prompts)
+        whole_s = _fastest_s(rounds, generate_s, prompts, mask, NUM_NEW_TOKENS + 1)
+        first_s = _fastest_s(rounds, generate_s, prompts, mask, 1)
         figures[f"decode, batch {batch_size}"] = batch_size * NUM_NEW_TOKENS / (whole_s - first_s)
     for length in PROMPT_LENGTHS:
-        prompts = _prompts(1, length)
-        figures[f"prefill, {length}"] = length / _fastest_s(lambda prompts=prompts: prefill_s(prompts), rounds)
+        figures[f"prefill, {length}"] = length / _fastest_s(rounds, prefill_s, _prompts(1, length))
+    # one padded batch runs until its longest answer is done
+    mixed_s = _fastest_s(rounds, generate_s, *_padded_mixed_prompts(), max(output for _, output in MIXED))
+    figures["8 mixed requests"] = NUM_MIXED_TOKENS / mixed_s
     return figures
 
 
@@ -138,11 +155,13 @@ def _measure_penstock(folder: Path, dtype: str, rounds: int) -> Figures:
     runner = build(EngineOptions(folder, device="cpu", dtype=dtype, num_blocks=256))
     figures: Figures = {}
     for batch_size in BATCH_SIZES:
-        decode_s = _fastest_s(lambda size=batch_size: asyncio.run(_decode_s(runner, size)), rounds)
+        decode_s = _fastest_s(rounds, lambda *case: asyncio.run(_decode_s(*case)), runner, batch_size)
         figures[f"decode, batch {batch_size}"] = batch_size * NUM_NEW_TOKENS / decode_s
     for length in PROMPT_LENGTHS:
-        prefill_s = _fastest_s(lambda length=length: asyncio.run(_prefill_s(runner, length)), rounds)
+        prefill_s = _fastest_s(rounds, lambda *case: asyncio.run(_prefill_s(*case)), runner, length)
         figures[f"prefill, {length}"] = length / prefill_s
+    mixed_s = _fastest_s(rounds, lambda: asyncio.run(_mixed_s(runner)))
+    figures["8 mixed requests"] = NUM_MIXED_TOKENS / mixed_s
     runner.close()
     return figures
 
@@ -153,6 +172,18 @@ async def _decode_s(runner: ModelRunner, batch_size: int) -> float:
     await driver.generate(sequences, 1)
     began_s = clock.now_s()
     await driver.generate(sequences, NUM_NEW_TOKENS + 1)
+    return clock.now_s() - began_s
+
+
+async def _mixed_s(runner: ModelRunner) -> float:
+    """All prompts and all outputs; a sequence leaves the batch as soon as it is done."""
+    driver = Driver(runner)
+    prompts = [_prompts(1, length)[0].tolist() for length, _ in MIXED]
+    began_s = clock.now_s()
+    left = [(driver.sequence(prompt), output) for prompt, (_, output) in zip(prompts, MIXED, strict=True)]
+    while left:
+        await driver.step([(sequence, sequence.num_tokens_to_run) for sequence, _ in left])
+        left = [(sequence, output) for sequence, output in left if sequence.num_output_tokens < output]
     return clock.now_s() - began_s
 
 

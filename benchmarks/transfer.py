@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import uvloop
 
 from benchmarks.machine import describe
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
@@ -175,10 +176,10 @@ def main() -> None:
     parser.add_argument("--receive", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.receive:
-        asyncio.run(receive(arguments.receive))
+        uvloop.run(receive(arguments.receive))
         return
     sizes = [int(size) for size in arguments.sizes.split(",")]
-    rows = asyncio.run(run(sizes, arguments.transports.split(","), arguments.rounds))
+    rows = uvloop.run(run(sizes, arguments.transports.split(","), arguments.rounds))
     if arguments.json:
         print(json.dumps([asdict(row) for row in rows]))
         return

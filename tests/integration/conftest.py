@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.system import PENSTOCK
 
 from penstock.cli.ports import free_port
+from tests.integration.system import PENSTOCK
 
 
 @pytest.fixture(scope="session")

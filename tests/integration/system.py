@@ -69,6 +69,8 @@ class System:
     def pid_of(self, name: str) -> int:
         """The process of a worker ("prefill-0"), of the gateway or of the scheduler."""
         for child in psutil.Process(self.process.pid).children(recursive=True):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                continue
             command = child.cmdline()
             if f"--worker-id={name}" in command or (name in ("gateway", "scheduler") and name in command):
                 return child.pid

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -32,6 +34,7 @@ from penstock.wire.messages import (
 )
 
 pytestmark = pytest.mark.timeout(180)
+Answer = TypeVar("Answer")
 START_S = 60.0  # a busy two-core machine; it takes 4 s on an idle one
 WORKERS = ("p0", Role.PREFILL), ("d0", Role.DECODE)
 
@@ -100,8 +103,8 @@ class Client:
         method = stubs.membership_register(self.scheduler)
         address = ""
         for name, role in WORKERS:
-            request = RegisterRequest(state(name, role))
-            address = (await insist(lambda r=request: rpc.call(method, r, timeout_s=5))).router_address
+            register = partial(rpc.call, method, RegisterRequest(state(name, role)), timeout_s=5)
+            address = (await insist(register)).router_address
         return address
 
     async def belong(self) -> None:
@@ -117,7 +120,7 @@ class Client:
 
     async def route(self) -> tuple[RouteEvents, RouteAnswer]:
         """Open a stream, take the first membership, ask one question."""
-        call = stubs.router_route(self.router, clock.now_s)(timeout=10)
+        call = stubs.router_route(self.router, clock.now_s)(None, timeout=10)
         await call.write(RouteCalls(Hello("gateway-0", 1, 0), [RouteQuery("r-0", 100, 10)]))
         membership, answer = None, None
         async for events in call:
@@ -134,7 +137,7 @@ def state(name: str, role: Role) -> WorkerState:
     return replace(WorkerState(ref=ref, role=role, num_blocks=100, num_free_blocks=100), revision="r")
 
 
-async def insist(call: Callable, timeout_s: float = START_S):
+async def insist(call: Callable[[], Awaitable[Answer]], timeout_s: float = START_S) -> Answer:
     """Repeat until it succeeds, as workers do."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from penstock.engine.tiny.tokenizer import VOCAB_SIZE
 from tests.integration.checkpoints import ARCHITECTURES, greedy, make_checkpoint
 from tests.integration.system import complete, running_group
 
@@ -24,7 +26,7 @@ _group_numbers = count()
 
 def prompts(seed: int) -> list[list[int]]:
     draw = random.Random(seed)
-    return [[draw.randrange(3, 2048) for _ in range(length)] for length in PROMPT_LENGTHS]
+    return [[draw.randrange(3, VOCAB_SIZE) for _ in range(length)] for length in PROMPT_LENGTHS]
 
 
 async def completed_tokens(client: httpx.AsyncClient, prompt: list[int]) -> tuple[list[int], int]:

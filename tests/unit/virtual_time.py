@@ -47,7 +47,7 @@ def in_virtual_time(
         with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.MonkeyPatch.context() as patch:
             patch.setattr(asyncio, "sleep", asyncio.tasks.sleep)  # it takes no time here
             runner.run(_leaving_nothing(test(*args, **kwargs)))
-            gc.collect()
+            gc.collect(1)
             assert loop.complaints == []
 
     return run

@@ -71,7 +71,8 @@ def _announcement(stack: Stack, served: str, took_s: float) -> str:
     url = _url(stack)
     body = json.dumps({"model": served, "messages": [{"role": "user", "content": "Hello!"}]})
     key = " -H 'Authorization: Bearer YOUR_KEY'" if stack.gateway.api_keys else ""
-    penstock = shlex.quote(os.path.relpath(sys.argv[0]))
+    is_module = sys.argv[0].endswith(".py")
+    penstock = "python -m penstock.cli.main" if is_module else shlex.quote(os.path.relpath(sys.argv[0]))
     return f"""
 Penstock serves {served} at {url} ({took_s:.0f} s to start). Try:
 

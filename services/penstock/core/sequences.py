@@ -16,6 +16,7 @@ from itertools import chain
 from typing import Protocol
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, BlockPool, hash_blocks
+from penstock.core.errors import Refused
 from penstock.core.policies.admission import AdmissionLimits, WorkerLoad, refuse_prefill, refuse_reservation
 from penstock.core.policies.batching import num_new_blocks
 from penstock.core.types import FinishReason, Request, SampledToken, ScheduledSequence, Sequence
@@ -44,6 +45,13 @@ class SequenceOwner(Protocol):
     def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
         """A step ended; sequences that finished with it have already given their blocks back."""
         ...
+
+
+Refuse = Callable[[WorkerLoad, int, int], Refused | None]  # tokens to compute, blocks beyond those in use
+
+
+def never_refuse(_load: WorkerLoad, _num_tokens: int, _num_blocks: int) -> None:
+    """For what was accepted before."""
 
 
 class SequenceBook:
@@ -90,9 +98,6 @@ class SequenceBook:
 
     def accept(self, request: Request, owner: SequenceOwner, *, is_prefill_only: bool) -> Sequence:
         """Take a request to prefill, with blocks for all its known tokens, or raise Refused."""
-        num_blocks = self.pool.num_blocks_for(request.num_tokens)
-        if refusal := refuse_prefill(self.load, request.num_tokens, num_blocks, self._limits):
-            raise refusal
         sequence = Sequence(
             request=request,
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
@@ -100,7 +105,11 @@ class SequenceBook:
             block_hashes=list(request.block_hashes),
             is_prefill_only=is_prefill_only,
         )
-        self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+
+        def refuse(load: WorkerLoad, num_tokens: int, num_blocks: int) -> Refused | None:
+            return refuse_prefill(load, num_tokens, num_blocks, self._limits)
+
+        self._give_blocks(sequence, sequence.num_tokens, sequence.num_tokens - 1, refuse)
         self.owners[sequence] = owner
         self.waiting[sequence] = None
         self.on_work()
@@ -111,10 +120,11 @@ class SequenceBook:
 
         Leading blocks that the prefix cache holds are taken from there; they make `sequence.num_cached_tokens`.
         """
-        num_blocks = self.pool.num_blocks_for(num_tokens)
-        if refusal := refuse_reservation(self.load, num_blocks, self._limits):
-            raise refusal
-        self._give_blocks(sequence, num_tokens, max_cached_tokens=num_tokens)
+
+        def refuse(load: WorkerLoad, _: int, num_blocks: int) -> Refused | None:
+            return refuse_reservation(load, num_blocks, self._limits)
+
+        self._give_blocks(sequence, num_tokens, num_tokens, refuse)
         self.owners[sequence] = owner
 
     def join(self, sequence: Sequence) -> None:
@@ -186,7 +196,7 @@ class SequenceBook:
 
     def enter_full_blocks(self, sequence: Sequence) -> None:
         """Make the newly filled blocks of a sequence known to the prefix cache."""
-        self._extend_hashes(sequence)
+        _extend_hashes(sequence)
         per_block = self.pool.block_size // HASH_BLOCK_TOKENS
         num_full = min(sequence.num_computed_tokens // self.pool.block_size, len(sequence.block_hashes) // per_block)
         for index in range(sequence.num_hashed_blocks, num_full):
@@ -206,10 +216,19 @@ class SequenceBook:
         for callback in watchers.values():
             callback()
 
-    def _give_blocks(self, sequence: Sequence, num_tokens: int, max_cached_tokens: int) -> None:
-        """Blocks for `num_tokens`: what the prefix cache holds is taken before the rest of it may be evicted."""
+    def _give_blocks(
+        self, sequence: Sequence, num_tokens: int, max_cached_tokens: int, refuse: Refuse = never_refuse
+    ) -> None:
+        """Blocks for `num_tokens`, or the refusal of what the prefix cache has not.
+
+        What it has is taken before anything is counted: it can be evicted no more, and the free blocks are without it.
+        """
         prefix = self.pool.take_prefix(sequence.block_hashes, max_cached_tokens)
-        sequence.block_ids = prefix + self._take(self.pool.num_blocks_for(num_tokens) - len(prefix))
+        num_blocks = self.pool.num_blocks_for(num_tokens) - len(prefix)
+        if refusal := refuse(self.load, num_tokens - len(prefix) * self.pool.block_size, num_blocks):
+            self.pool.release(prefix)
+            raise refusal
+        sequence.block_ids = prefix + self._take(num_blocks)
         self._count_prefix(sequence, len(prefix))
 
     def _take(self, num_blocks: int) -> list[int]:
@@ -227,11 +246,12 @@ class SequenceBook:
         sequence.num_hashed_blocks = num_blocks
         sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * self.pool.block_size
 
-    def _extend_hashes(self, sequence: Sequence) -> None:
-        """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
-        if not sequence.block_hashes:
-            return
-        begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
-        end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
-        if end > begin:
-            sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])
+
+def _extend_hashes(sequence: Sequence) -> None:
+    """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
+    if not sequence.block_hashes:
+        return
+    begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
+    end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
+    if end > begin:
+        sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])

@@ -7,7 +7,7 @@ segment of its KV has arrived and checked out, in whichever order.
 import asyncio
 from collections.abc import Callable
 
-from penstock.core.errors import PenstockError, UnknownReservation
+from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook
 from penstock.core.types import Request, SamplingParams, Sequence
 from penstock.decode.loop import Decoder, RequestKey
@@ -62,9 +62,7 @@ class Intake:
             if reservation := self.reservations.find(peer, reservation_id):
                 reservation.expires_s = self._now_s() + LEASE_S
         for reservation_id in calls.released:
-            if reservation := self.reservations.find(peer, reservation_id):
-                self._receiver.cancel(peer, reservation_id)
-                self._forget(reservation)
+            self._on_release(peer, reservation_id)
 
     # --- cancellation ---
 
@@ -72,6 +70,11 @@ class Intake:
         """The client does not want this request any more, whether or not we have heard of it yet."""
         self.reservations.remember_cancelled(key)
         if reservation := self.reservations.find_request(key):
+            self._revoke(reservation)
+
+    def withdraw_all(self) -> None:
+        """This worker is going away: prefill workers hand over to others at once."""
+        for reservation in self.reservations:
             self._revoke(reservation)
 
     def cancel_gateway(self, gateway_id: str) -> None:
@@ -123,7 +126,7 @@ class Intake:
         )
         sequence = Sequence(request, [], arrived_s=now_s, block_hashes=list(reserve.block_hashes))
         self._book.reserve(sequence, self._decoder, reserve.num_tokens)
-        reservation = Reservation(peer, reserve.reservation_id, sequence, now_s + LEASE_S, now_s)
+        reservation = Reservation(peer, reserve.reservation_id, sequence, reserve.num_tokens, now_s + LEASE_S)
         self.reservations.add(reservation)
         self._watch_leases()
         return reservation
@@ -136,14 +139,22 @@ class Intake:
             self._revoke(older)
 
     def _on_commit(self, peer: Peer, commit: Commit) -> None:
-        reservation = self.reservations.find(peer, commit.reservation_id)
-        if reservation is None or reservation.is_revoked:
-            error = UnknownReservation(f"Reservation {commit.reservation_id} was withdrawn or never granted.")
+        try:
+            reservation = self.reservations.get(peer, commit.reservation_id)
+            reservation.refuse_other(commit.request)
+        except PenstockError as error:
             self._links[peer].put(LinkEvents(refused=[ReservationEnded(commit.reservation_id, error)]))
             return
         reservation.committed = commit.request
         reservation.expires_s = self._now_s() + LEASE_S
         self._start_if_whole(reservation)
+
+    def _on_release(self, peer: Peer, reservation_id: int) -> None:
+        if reservation := self.reservations.find(peer, reservation_id):
+            self._receiver.cancel(peer, reservation_id)
+            self._forget(reservation)
+        elif key := self.reservations.started_as(peer, reservation_id):
+            self._decoder.cancel(key)
 
     def _on_kv(self, reservation: Reservation) -> None:
         reservation.has_kv = True
@@ -153,6 +164,7 @@ class Intake:
         if reservation.committed is None or not reservation.has_kv or reservation.is_revoked:
             return
         self.reservations.remove(reservation)
+        self.reservations.remember_started(reservation)
         sequence, request = reservation.sequence, reservation.committed
         sequence.request = request
         sequence.token_ids = [*request.prompt_token_ids, *request.output_token_ids]

@@ -24,6 +24,7 @@ class Decoder:
         self.on_gateway_gone: Callable[[str], None] = lambda gateway_id: None
         self._book = book
         self._now_s = now_s
+        self._step = 0  # the last one that was told of
         self._decoding: dict[RequestKey, tuple[Sequence, float]] = {}  # with the time its decoding began
 
     @property
@@ -53,7 +54,7 @@ class Decoder:
         """Tell every gateway to resume its requests elsewhere."""
         for gateway_id, handle in list(self._decoding):
             self.cancel((gateway_id, handle))
-            self.streams.send(gateway_id, StepOutputs(step=0, finished=[Finished(handle, error=error)]))
+            self.streams.send(gateway_id, StepOutputs(self._step, finished=[Finished(handle, error=error)]))
 
     # --- SequenceOwner ---
 
@@ -64,6 +65,7 @@ class Decoder:
         """Nothing decoding here is handed over."""
 
     def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
+        self._step = step
         by_gateway: dict[str, list[TokenEvent]] = defaultdict(list)
         for event in events:
             by_gateway[event.sequence.request.gateway_id].append(event)

@@ -6,6 +6,9 @@
 
 Two streams tell of it and agree on no order: the decode worker's tokens, even its end, may come before the first
 token. Tokens are put in order by position; what belongs to no live attempt is dropped by whoever looks up the handle.
+
+Two decode workers may have it: one began, but the news of it was lost with its link, and the prefill worker went on to
+the next. Their tokens are the same. The hand-off settles whose it is, and the other is stopped.
 """
 
 import asyncio
@@ -29,6 +32,9 @@ class Holder(Protocol):
     def let_go(self, attempt: "Attempt") -> None:
         """It no longer does. Idempotent."""
 
+    def send(self, handle: int, /) -> None:
+        """Stop the attempt of that handle there. Idempotent."""
+
 
 class Attempt:
     """Exists from the offer to the end; `on_end` is called once, with None when the request is finished."""
@@ -49,6 +55,7 @@ class Attempt:
         "handle",
         "is_accepted",
         "is_refused",
+        "is_settled",
         "num_prefill_tokens",
         "prefill",
         "start",
@@ -73,6 +80,7 @@ class Attempt:
         self.decode: Holder | None = None
         self.is_accepted = False
         self.is_refused = False  # then nothing of it is left on the worker
+        self.is_settled = False  # then `decode` is known to be the only worker that may go on with it
         self.verdict: asyncio.Future[PenstockError | None] = loop.create_future()  # None: accepted
         self.ended: asyncio.Future[PenstockError | None] = loop.create_future()  # None: the request is finished
         self._on_end = on_end
@@ -106,6 +114,8 @@ class Attempt:
         for position in sorted(self._early):
             self.generation.deliver(position, self._early[position])
         self._early.clear()
+        if message.finish_reason:
+            self.is_settled = True
         if reason := message.finish_reason or self._finish_reason:
             self._finish(reason)
         elif self.decode is not None:
@@ -117,7 +127,10 @@ class Attempt:
         if decode is None:
             self.end(WorkerLost("The decode worker was lost before the request reached it."))
         else:
+            if self.decode is not None and self.decode is not decode:
+                self.decode.send(self.handle)
             self.taken_over(decode)
+            self.is_settled = True
 
     def cut_off(self) -> None:
         """Every decode worker it was offered with is lost: its prefill worker would look for them in vain."""
@@ -126,10 +139,16 @@ class Attempt:
 
     # --- what the decode worker says ----------------------------------------------------------------------------------
 
-    def taken_over(self, decode: Holder) -> None:
-        """A token from a decode worker says as much as a hand-off that is still on its way."""
+    def taken_over(self, decode: Holder) -> bool:
+        """A token from a decode worker says as much as a hand-off that is still on its way.
+
+        False when the request was handed to another: this one is told to stop.
+        """
         if self.decode is decode:
-            return
+            return True
+        if self.is_settled:
+            decode.send(self.handle)
+            return False
         if self.decode is not None:
             self.decode.let_go(self)
         self.decode = decode
@@ -137,6 +156,7 @@ class Attempt:
         decode.hold(self)
         if self._has_first_token:
             self._leave_prefill()
+        return True
 
     def out_of_order(self, position: int, token: SampledToken) -> None:
         """A token that was not the next one: early, repeated, or a sign that one was lost."""

@@ -29,15 +29,13 @@ class DecodeListener:
             find = self._attempts.get
             for handle, token_id, position in zip(step.handles, step.token_ids, step.positions, strict=True):
                 attempt = find(handle)
-                if attempt is None:
+                if attempt is None or (attempt.decode is not session and not attempt.taken_over(session)):
                     continue
-                if attempt.decode is not session:
-                    attempt.taken_over(session)
                 token = SampledToken(token_id)
                 if not attempt.generation.deliver(position, token):
                     attempt.out_of_order(position, token)
         if step.finished:
-            self._finish(step.finished)
+            self._finish(session, step.finished)
 
     def _deliver_with_logprobs(self, session: Holder, step: StepOutputs) -> None:
         """Steps that gathered behind a slow reader come as one: a handle may gain several tokens, in order."""
@@ -45,16 +43,17 @@ class DecodeListener:
         for handle, entry in reversed(step.logprobs):
             logprobs.setdefault(handle, []).append(entry)
         for handle, token_id, position in zip(step.handles, step.token_ids, step.positions, strict=True):
-            if attempt := self._attempts.get(handle):
-                attempt.taken_over(session)
+            attempt = self._attempts.get(handle)
+            if attempt is not None and attempt.taken_over(session):
                 of_handle = logprobs.get(handle)
                 token = SampledToken(token_id, of_handle.pop() if of_handle else None)
                 if not attempt.generation.deliver(position, token):
                     attempt.out_of_order(position, token)
 
-    def _finish(self, ends: Iterable[Finished]) -> None:
+    def _finish(self, session: Holder, ends: Iterable[Finished]) -> None:
         now_s = self._now_s()
         for end in ends:
-            if attempt := self._attempts.get(end.handle):
+            attempt = self._attempts.get(end.handle)
+            if attempt is not None and attempt.taken_over(session):
                 attempt.generation.timeline.from_ago(now_s, end.spans)
                 attempt.finished(end.reason, end.error)

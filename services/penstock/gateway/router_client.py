@@ -35,6 +35,7 @@ class RouterClient:
         self._limits = limits
         self._now_s = now_s
         self._address: str | None = None
+        self._is_waiting = False  # for a scheduler that does not answer
         self._stream: Stream[RouteQuery, RouteCalls, RouteEvents] | None = None
         self._reached_s = 0.0  # when the router of the present stream was first heard; 0: it was not
         self._known: Sequence[WorkerState] = ()  # the membership when the last stream ended
@@ -86,8 +87,11 @@ class RouterClient:
         try:
             response = await self._network.join(JoinRequest(self._me.caller_id), JOIN_TIMEOUT_S)
         except PenstockError as error:
-            logger.info("scheduler not reached: %s", error.message)
+            level = logging.DEBUG if self._is_waiting else logging.INFO  # once is enough to say it
+            logger.log(level, "waiting for the scheduler: %s", error.message)
+            self._is_waiting = True
             return
+        self._is_waiting = False
         addresses = dict(response.router_addresses)
         if self._group not in addresses:
             logger.warning("the scheduler has no group %r; it has %s", self._group, sorted(addresses))

@@ -62,9 +62,12 @@ class WorkerSessions:
         session.send(attempt.start)
 
     def ended(self, attempt: Attempt, error: PenstockError | None) -> None:
-        """Forget an attempt, and stop its work on every worker that may hold some of it."""
+        """Forget an attempt, and stop its work on every worker that may hold some of it.
+
+        Even of one that is finished, unless it is settled: its prefill worker may be looking for another to begin it.
+        """
         del self.attempts[attempt.handle]
-        if error is None or attempt.is_refused:
+        if attempt.is_refused or (error is None and attempt.is_settled):
             return
         if prefill := self._prefills.get(life_of(attempt.candidate.ref)):
             prefill.send(attempt.handle)

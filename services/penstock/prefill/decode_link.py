@@ -5,7 +5,6 @@ Life of a request: steps 5 (reserve), 6 (push, through `channel`) and 7 (commit)
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
 
 import grpc
 
@@ -31,6 +30,7 @@ class DecodeLink:
         self.ref = ref
         self.channel: KvChannel  # set by `connect`
         self.is_broken = False
+        self.is_silent = False  # broken because the decode worker did not answer
         self._outbox: Outbox[LinkCalls] = Outbox()
         self._outbox.put(LinkCalls(hello=me))
         self._welcome: asyncio.Future[LinkWelcome] = asyncio.get_running_loop().create_future()
@@ -54,9 +54,7 @@ class DecodeLink:
                 welcome = await self._welcome
             channel = await open_channel(welcome)
         except TimeoutError:
-            error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
-            self._break(error)
-            raise error from None
+            raise self._break_silent() from None
         except BaseException:
             self._break(WorkerLost(f"The link to {self.ref.worker_id} could not be opened."))
             raise
@@ -83,9 +81,9 @@ class DecodeLink:
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await grant
-        except TimeoutError:
-            self._give_up(reservation_id)
-            raise WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.") from None
+        except TimeoutError:  # whoever else waits on this link, or will, would wait in vain
+            self._starts.pop(reservation_id, None)
+            raise self._break_silent() from None
         except asyncio.CancelledError:
             self._give_up(reservation_id)
             raise
@@ -105,7 +103,8 @@ class DecodeLink:
         start = self._starts.pop(reservation_id, None)
         if start is None:
             return
-        _see(start)
+        if start.done() and not start.cancelled():
+            start.exception()  # seen: nobody will await it any more
         _spawn(self._stop_and_release(reservation_id), self._tasks)
 
     async def wait_for_room(self, timeout_s: float) -> None:
@@ -142,7 +141,6 @@ class DecodeLink:
 
     def _give_up(self, reservation_id: int) -> None:
         """Nobody waits for the grant any more, which may be on its way or here already."""
-        _see(self._grants[reservation_id])
         self._starts.pop(reservation_id, None)
         self._outbox.put(LinkCalls(released=[reservation_id]))
 
@@ -180,6 +178,12 @@ class DecodeLink:
             if waiting and not waiting.done():
                 waiting.set_exception(error)
 
+    def _break_silent(self) -> WorkerLost:
+        self.is_silent = True
+        error = WorkerLost(f"{self.ref.worker_id} did not answer within {REPLY_TIMEOUT_S} s.")
+        self._break(error)
+        return error
+
     def _break(self, error: PenstockError) -> None:
         if self.is_broken:
             return
@@ -188,7 +192,6 @@ class DecodeLink:
         self._room.set()
         if not self._welcome.done():
             self._welcome.set_exception(error)
-            _see(self._welcome)
         for reservation_id in [*self._grants, *self._starts]:
             self._fail(reservation_id, error)
         for task in self._readers - {asyncio.current_task()}:
@@ -201,9 +204,3 @@ def _spawn(work: Coroutine[None, None, None], tasks: "set[asyncio.Task[None]]") 
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _see(future: "asyncio.Future[Any]") -> None:
-    """Take note of a failure that nobody else may come to look at."""
-    if future.done() and not future.cancelled():
-        future.exception()

@@ -54,6 +54,7 @@ class Handoff:
         self._now_s = now_s
         self._pieces: list[Piece] = []
         self._has_news = asyncio.Event()
+        self._is_started = False
         self._first_token_id: int | None = None
         self._first_token_s = 0.0
 
@@ -119,6 +120,9 @@ class Handoff:
         reserved_s = self._now_s()
         try:
             await self._transfer(link, reserved)
+        except PenstockError:
+            if not self._is_started:  # otherwise every segment has arrived, whatever became of its ack
+                raise
         finally:
             link.release(reservation_id)
         now_s = self._now_s()
@@ -143,6 +147,7 @@ class Handoff:
                 link.commit(Commit(reserved.reservation_id, self._request_with_first_token()))
                 deadline.reschedule(asyncio.get_running_loop().time() + self._limits.transfer_timeout_s)
                 await link.started(reserved.reservation_id)
+                self._is_started = True
         except* PenstockError as group:
             raise _first_leaf(group) from None
 

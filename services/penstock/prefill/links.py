@@ -1,13 +1,41 @@
-"""Links to decode workers: one per life of each, opened when first wanted."""
+"""Links to decode workers: one per life of each, opened when first wanted.
+
+opening -> open -> broken ------> opening ...            whoever wants it meanwhile waits
+   ^                  '-- silent -> being asked again -> open ...   whoever wants it meanwhile is refused at once
+   '-- failed --------------------------'
+"""
 
 import asyncio
+from dataclasses import dataclass
 
-from penstock.core.errors import TransferFailed
+from penstock.core.errors import TransferFailed, WorkerLost
 from penstock.core.types import WorkerRef
 from penstock.prefill.decode_link import DecodeLink, OpenLink
 from penstock.transfer.channel import KvChannel
 from penstock.transfer.sender import KvSender
 from penstock.wire.messages import Hello, LinkWelcome
+
+
+@dataclass(slots=True, eq=False)
+class Opening:
+    """A link and the task that opens it."""
+
+    link: DecodeLink
+    task: asyncio.Task[None]
+    is_second_try: bool  # the one before was silent: nobody should have to wait for this one
+
+    @property
+    def has_failed(self) -> bool:
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether opening the link failed, or the link has broken since."""
+        return self.task.done() and (self.has_failed or self.link.is_broken)
+
+    @property
+    def is_open(self) -> bool:
+        return self.task.done() and not self.is_useless
 
 
 class DecodeLinks:
@@ -18,39 +46,46 @@ class DecodeLinks:
         self._revision = revision
         self._sender = sender
         self._open_link = open_link
-        self._links: dict[tuple[str, int], asyncio.Task[DecodeLink]] = {}
+        self._openings: dict[tuple[str, int], Opening] = {}
 
     async def get(self, ref: WorkerRef) -> DecodeLink:
         """The link to this life of a decode worker; raises why there can be none."""
         key = ref.worker_id, ref.incarnation
-        opening = self._links.get(key)
-        if opening is None or _is_useless(opening):
-            opening = self._links[key] = asyncio.create_task(self._open(ref, replaced=opening))
-        return await asyncio.shield(opening)
+        opening = self._openings.get(key)
+        if opening is None or opening.is_useless:
+            opening = self._openings[key] = self._begin(ref, opening)
+        if opening.is_second_try and not opening.task.done():
+            raise WorkerLost(f"{ref.worker_id} has not answered lately.")
+        await asyncio.shield(opening.task)
+        return opening.link
 
     @property
     def transports(self) -> tuple[tuple[str, str], ...]:
-        """Transport in use to each decode worker, for heartbeats and metrics."""
-        links = (opening.result() for opening in self._links.values() if not _is_useless(opening) and opening.done())
+        """Transport in use to each decode worker, for heartbeats and, from another thread, for metrics."""
+        links = (opening.link for opening in list(self._openings.values()) if opening.is_open)
         return tuple((link.ref.worker_id, link.channel.transport) for link in links)
 
     async def close(self) -> None:
-        for opening in self._links.values():
-            opening.cancel()
-        ended = await asyncio.gather(*self._links.values(), return_exceptions=True)
-        for link in ended:
-            if isinstance(link, DecodeLink):
-                await link.close()
-        self._links.clear()
+        openings = list(self._openings.values())
+        for opening in openings:
+            opening.task.cancel()
+        await asyncio.gather(*(opening.task for opening in openings), return_exceptions=True)
+        for opening in openings:
+            if not opening.has_failed:
+                await opening.link.close()
+        self._openings.clear()
 
-    async def _open(self, ref: WorkerRef, replaced: "asyncio.Task[DecodeLink] | None") -> DecodeLink:
-        """Once the broken link's channel is closed: until then the decode worker must keep what it promised there."""
-        if replaced and not _has_failed(replaced):
-            await replaced.result().close()
+    def _begin(self, ref: WorkerRef, replaced: Opening | None) -> Opening:
         link = DecodeLink(ref, Hello(*self._me, callee_incarnation=ref.incarnation))
+        is_second_try = replaced is not None and replaced.link.is_silent
+        return Opening(link, asyncio.create_task(self._open(link, replaced)), is_second_try)
+
+    async def _open(self, link: DecodeLink, replaced: Opening | None) -> None:
+        """Once the broken link's channel is closed: until then the decode worker must keep what it promised there."""
+        if replaced:
+            await replaced.link.close()
         await link.connect(self._open_link, self._open_channel)
         self._forget_useless()
-        return link
 
     async def _open_channel(self, welcome: LinkWelcome) -> KvChannel:
         if welcome.revision != self._revision:
@@ -62,15 +97,6 @@ class DecodeLinks:
 
     def _forget_useless(self) -> None:
         """Older lives, and workers that are no more; what is still being closed is kept for whoever replaces it."""
-        for key, opening in list(self._links.items()):
-            if _is_useless(opening) and (_has_failed(opening) or opening.result().is_over):
-                del self._links[key]
-
-
-def _is_useless(opening: "asyncio.Task[DecodeLink]") -> bool:
-    """Whether opening the link failed, or the link has broken since."""
-    return opening.done() and (_has_failed(opening) or opening.result().is_broken)
-
-
-def _has_failed(opening: "asyncio.Task[DecodeLink]") -> bool:
-    return opening.cancelled() or opening.exception() is not None
+        for key, opening in list(self._openings.items()):
+            if opening.is_useless and (opening.has_failed or opening.link.is_over):
+                del self._openings[key]

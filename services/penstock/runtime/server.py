@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health  # type: ignore[attr-defined]  # missing from the stubs
+from grpc_health.v1.health import aio as health
 
 from penstock.core.errors import InvalidSettings
 from penstock.runtime.channel import KEEPALIVE_TIME_S, MAX_MESSAGE_BYTES

@@ -6,7 +6,7 @@ from typing import Protocol
 from penstock.transfer.layout import KvPart, Place
 from penstock.transfer.link import SenderLink
 from penstock.transfer.memory import KvMemory
-from penstock.transfer.segments import Ack, SegmentHeader
+from penstock.transfer.segments import INLINE_BYTES, Ack, SegmentHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Segment:
     def num_bytes(self) -> int:
         return self.header.num_bytes
 
+    @property
+    def is_inline(self) -> bool:
+        """Whether the payload goes over the control socket, whatever the transport."""
+        return self.num_bytes <= INLINE_BYTES
+
     def checked(self, checksum: int) -> SegmentHeader:
         return replace(self.header, checksum=checksum)
 
@@ -41,7 +46,10 @@ class Carrier(Protocol):
     def link(self) -> SenderLink: ...
 
     async def begin(self, header: SegmentHeader) -> Ack | None:
-        """Ask for leave to write, where writing is not itself a question; None where it is."""
+        """Ask for leave to write, where writing is not itself a question; None where it is.
+
+        Not asked for a push of inline segments only.
+        """
         ...
 
     async def carry(self, segment: Segment) -> Ack:

@@ -24,7 +24,7 @@ from penstock.transfer.segments import SegmentHeader, Status, error_for, worker_
 
 NUM_REMEMBERED_STOPS = 1024
 MIN_SEGMENT_BYTES = 2 << 20  # below this, what a segment costs by itself outweighs sending it earlier
-SEGMENTS_PER_PUSH = 4  # the peer verifies one segment while the next is copied; more would only cost more
+SEGMENTS_PER_PUSH = 2  # the peer verifies one segment while the next is copied; more would only cost more
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class KvChannel:
         push = _Push(reservation_id, deadline_s)
         self._pushes.add(push)
         try:
-            await self._run(push, self._segments(reservation_id, spans) if layers and tokens else iter(()))
+            await self._run(push, list(self._segments(reservation_id, spans)) if layers and tokens else ())
         except BaseException:
             self._counters.num_failures += 1
             raise
@@ -205,10 +205,10 @@ class KvChannel:
             checksum=0,
         )
 
-    async def _run(self, push: _Push, segments: Iterator[Segment]) -> None:
+    async def _run(self, push: _Push, segments: Sequence[Segment]) -> None:
         try:
             async with asyncio.timeout(push.deadline_s - clock.now_s()):
-                for segment in segments if await self._may_write(push) else ():
+                for segment in segments if await self._may_write(push, segments) else ():
                     await self._credits.acquire()
                     if push.is_ending:
                         self._credits.release()
@@ -226,8 +226,10 @@ class KvChannel:
         if push.is_stopped:
             raise RequestCancelled(f"The push of reservation {push.reservation_id} was stopped.")
 
-    async def _may_write(self, push: _Push) -> bool:
+    async def _may_write(self, push: _Push, segments: Sequence[Segment]) -> bool:
         """False when the peer has the whole reservation already; raises when it has none."""
+        if all(segment.is_inline for segment in segments):
+            return True
         part = KvPart(range(0), range(0), range(0))
         header = self._header(push.reservation_id, part, self._ends.memories[0].layout)
         ack = await self._carrier.begin(header)

@@ -44,6 +44,7 @@ class SenderLink:
 
     def start(self) -> None:
         """Begin to read acks; whatever else the greeting carries has been read by now."""
+        self.socket.read_ahead()
         self._reader = asyncio.create_task(self._read(), name=f"kv-acks-{self.peer[0]}")
 
     @property

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.core.errors import TransferFailed
+from penstock.transfer.copies import CopyLane, hash_rows
 from penstock.transfer.counters import TransportCounters
 from penstock.transfer.inbox import Inbox, Target
+from penstock.transfer.inline import receive_inline
 from penstock.transfer.policy import Peer
 from penstock.transfer.segments import Ack, Hello, Kind, SegmentHeader, Status, Welcome
 from penstock.transfer.sockets import FrameSocket
 
 MAX_UNANSWERED = 64  # segments of one connection being received or verified; a sender's credits are far below
 GREETING_TIMEOUT_S = 5.0
+ACCEPT_PAUSE_S = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +44,6 @@ class Arrivals(Protocol):
         """Send what the peer needs beyond the welcome."""
         ...
 
-    async def take(self, sock: FrameSocket, header: SegmentHeader, target: Target | None) -> None:
-        """Read what follows the header on the socket; for a segment nobody wants, drop it."""
-        ...
-
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:
         """Finish what does not come over the socket; return the checksum of what lies in the destination."""
         ...
@@ -56,6 +55,7 @@ class Party:
 
     me: Peer
     inbox: Inbox
+    lane: CopyLane
     connected: Callable[[Peer], None]
     gone: Callable[[Peer], None]
 
@@ -82,8 +82,14 @@ class Listener:
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as connections:
             while True:
-                sock, _ = await loop.sock_accept(self._sock)
-                connections.create_task(self._serve(FrameSocket(sock)))
+                try:
+                    sock, _ = await loop.sock_accept(self._sock)
+                    accepted = FrameSocket(sock)
+                except OSError as error:  # out of descriptors, or the caller left already: neither may end listening
+                    logger.warning("cannot accept a transfer connection: %s", error)
+                    await asyncio.sleep(ACCEPT_PAUSE_S)
+                else:
+                    connections.create_task(self._serve(accepted))
 
     async def _serve(self, sock: FrameSocket) -> None:
         connection_id = next(self._connection_ids) & 0xFFFFFFFF
@@ -111,6 +117,7 @@ class Listener:
 
     async def _attend(self, sock: FrameSocket, peer: Peer, connection_id: int) -> None:
         connection = _Connection(sock, peer, connection_id)
+        sock.read_ahead()
         self._party.connected(peer)
         try:
             async with asyncio.TaskGroup() as settling:
@@ -123,7 +130,7 @@ class Listener:
 
     async def _next(self, connection: "_Connection", settling: asyncio.TaskGroup) -> None:
         kind, body = await connection.sock.receive_frame()
-        if kind not in (Kind.SEGMENT, Kind.OPEN):
+        if kind not in (Kind.SEGMENT, Kind.INLINE, Kind.OPEN):
             raise TransferFailed(f"a {kind.name} frame where a segment belongs")
         header = SegmentHeader.decode(body)
         if kind is Kind.OPEN:
@@ -133,18 +140,24 @@ class Listener:
         answer = self._party.inbox.accept(connection.peer, header, self._counters)
         target = answer if isinstance(answer, Target) else None
         await connection.unanswered.acquire()
-        try:
-            await self._arrivals.take(connection.sock, header, target)
-        except BaseException:
-            self._party.inbox.abandon(target)
-            raise
-        settling.create_task(self._settle(connection, header, answer))
+        if kind is Kind.INLINE:
+            try:
+                await receive_inline(connection.sock, header, target)
+            except BaseException:
+                self._party.inbox.abandon(target)
+                raise
+        settling.create_task(self._settle(connection, kind, header, answer))
 
-    async def _settle(self, connection: "_Connection", header: SegmentHeader, answer: Status | Target) -> None:
+    async def _settle(
+        self, connection: "_Connection", kind: Kind, header: SegmentHeader, answer: Status | Target
+    ) -> None:
         inbox = self._party.inbox
         target = answer if isinstance(answer, Target) else None
         try:
-            checksum = await self._arrivals.settle(connection.connection_id, header, target)
+            if kind is not Kind.INLINE:
+                checksum = await self._arrivals.settle(connection.connection_id, header, target)
+            elif target is not None:
+                checksum = await self._party.lane.run(hash_rows(target.memory.pool, target.rows))
         except BaseException:
             inbox.abandon(target)
             raise

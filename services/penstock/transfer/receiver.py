@@ -64,10 +64,10 @@ class KvReceiver:
             self._serve(sock, address, ucx.UcxArrivals(self._ucx, self._lane, policy.has_ucx_error_handling))
         elif transport == TCP:
             sock, address = tcp.listen(policy.host)
-            self._serve(sock, address, tcp.TcpArrivals(self._lane))
+            self._serve(sock, address, tcp.TcpArrivals())
 
     def _serve(self, sock: socket.socket, address: bytes, arrivals: Arrivals) -> None:
-        party = Party(self.me, self._open_inbox(), self._connected, self._gone)
+        party = Party(self.me, self._open_inbox(), self._lane, self._connected, self._gone)
         self._listeners.append(Listener(sock, arrivals, party, self.counters.of(arrivals.transport)))
         self._endpoints.append(TransferEndpoint(arrivals.transport, address, host_id()))
 

@@ -3,7 +3,8 @@
     sender                                   receiver
     Hello            --------------------->              who calls, which life of the callee is meant
                      <---------------------  Welcome     accepted or not, plus what the transport needs
-    SegmentHeader    --------------------->              one box of KV; its payload travels as the transport does
+    SegmentHeader    --------------------->              one box of KV; its payload travels as the transport does,
+                                                         or, as INLINE, right behind the header
                      <---------------------  Ack         verified in the destination, or why not; returns a credit
 
 Byte order is little-endian. A frame is a 4-byte prefix (kind, version, body length) and a body.
@@ -27,6 +28,7 @@ from penstock.transfer.policy import Peer
 VERSION = 1
 PREFIX = struct.Struct("<BBH")
 MAX_SEGMENT_BYTES = 16 << 20
+INLINE_BYTES = 128 << 10  # up to here a payload goes with its header: a second message would cost more than the copy
 
 
 class Kind(IntEnum):
@@ -35,6 +37,7 @@ class Kind(IntEnum):
     SEGMENT = 3
     OPEN = 4  # shared memory only: may I write for this reservation? Answered by an Ack
     ACK = 5
+    INLINE = 6  # a segment whose payload follows on the same socket
 
 
 class Status(IntEnum):

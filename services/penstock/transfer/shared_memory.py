@@ -1,8 +1,8 @@
 """Shared memory on one host: the sender maps the receiver's pool and writes into it, one copy in all.
 
 The control connection is a Unix socket in the abstract namespace (no file to leave behind) that also carries the pools'
-descriptors. Writing is one-sided, so the sender asks before each push (`begin`), and the receiver of a cancelled
-reservation must not reuse its blocks until the sender has confirmed or its connection is gone.
+descriptors. Writing is one-sided, so the sender asks before each push that is not inline (`begin`), and the
+receiver of a cancelled reservation must not reuse its blocks until the sender has confirmed or its connection is gone.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from penstock.core.kv_layout import KvLayout
 from penstock.transfer.carrier import Segment
 from penstock.transfer.copies import CopyLane, Sliced, copy_and_hash, hash_rows
 from penstock.transfer.inbox import Target
+from penstock.transfer.inline import carry_inline
 from penstock.transfer.layout import plan_copy
 from penstock.transfer.link import SenderLink
 from penstock.transfer.memory import KvMemory, map_pool
@@ -59,6 +60,8 @@ class SharedMemoryCarrier:
             return await answer
 
     async def carry(self, segment: Segment) -> Ack:
+        if segment.is_inline:
+            return await carry_inline(segment, self.link, self._lane)
         checksum = await self._lane.run(self._write(segment))
         with self.link.awaiting(segment.header.sequence) as answer:
             await self.link.socket.send(segment.checked(checksum).encode())
@@ -86,9 +89,6 @@ class SharedMemoryArrivals:
 
     async def greeted(self, sock: FrameSocket) -> None:
         await sock.send_descriptors(self._descriptors)
-
-    async def take(self, sock: FrameSocket, header: SegmentHeader, target: Target | None) -> None:
-        return
 
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:
         if target is None:

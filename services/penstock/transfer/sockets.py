@@ -14,6 +14,7 @@ from penstock.transfer.segments import PREFIX, Kind, parse_prefix
 MAX_PIECES = 64  # buffers handed to one system call
 MAX_CALLS = 16  # system calls in a row before other tasks get a turn
 SCRATCH_BYTES = 256 << 10
+MAX_AHEAD_BYTES = 4 << 10
 
 
 class FrameSocket:
@@ -27,6 +28,13 @@ class FrameSocket:
         self.lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[None]] = set()
+        self._ahead = b""  # read already, not asked for yet
+        self._max_ahead_bytes = 0
+
+    def read_ahead(self) -> None:
+        """From here on one call may read several frames. Not before: descriptors come with a byte of their own, which
+        a larger read would swallow. Little, because what is read ahead of a payload is copied once more."""
+        self._max_ahead_bytes = MAX_AHEAD_BYTES
 
     @property
     def is_open(self) -> bool:
@@ -69,16 +77,30 @@ class FrameSocket:
 
     async def receive_frame(self) -> tuple[Kind, bytes]:
         """The next frame; EOFError when the peer closed the connection."""
-        prefix = bytearray(PREFIX.size)
-        await self.receive([memoryview(prefix)])
-        kind, length = parse_prefix(bytes(prefix))
-        body = bytearray(length)
-        await self.receive([memoryview(body)])
-        return kind, bytes(body)
+        await self._fill(PREFIX.size)
+        kind, length = parse_prefix(self._ahead[: PREFIX.size])
+        end = PREFIX.size + length
+        await self._fill(end)
+        body, self._ahead = self._ahead[PREFIX.size : end], self._ahead[end:]
+        return kind, body
+
+    async def _fill(self, num_bytes: int) -> None:
+        """Have at least `num_bytes` read ahead."""
+        while len(self._ahead) < num_bytes:
+            try:
+                read = self._open().recv(max(num_bytes - len(self._ahead), self._max_ahead_bytes))
+            except (BlockingIOError, InterruptedError):
+                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+                continue
+            except OSError as error:
+                raise EOFError(str(error)) from error
+            if not read:
+                raise EOFError("the peer closed the connection")
+            self._ahead += read
 
     async def receive(self, pieces: list[memoryview], is_wanted: Callable[[], bool] = lambda: True) -> bool:
         """Fill `pieces`. Once `is_wanted` says no, the rest is read and dropped; returns whether all was wanted."""
-        first, num_calls = 0, 0
+        first, num_calls = self._take_ahead(pieces), 0
         while first < len(pieces):
             if not is_wanted():
                 await self.discard(sum(piece.nbytes for piece in pieces[first:]))
@@ -95,6 +117,16 @@ class FrameSocket:
             first = _advance(pieces, first, received)
             num_calls = await self._share(num_calls)
         return True
+
+    def _take_ahead(self, pieces: list[memoryview]) -> int:
+        """Move what has been read ahead into `pieces`; index of the first piece not full."""
+        first = 0
+        while self._ahead and first < len(pieces):
+            size = min(len(self._ahead), pieces[first].nbytes)
+            pieces[first][:size] = self._ahead[:size]
+            self._ahead = self._ahead[size:]
+            first = _advance(pieces, first, size)
+        return first
 
     async def discard(self, num_bytes: int) -> None:
         """Read and drop a payload nobody wants."""

@@ -6,27 +6,18 @@ The slowest of the transports and the only one that works everywhere, so it must
 import asyncio
 import socket
 
+from penstock.core.errors import TransferFailed
 from penstock.transfer.carrier import Segment
-from penstock.transfer.copies import CopyLane, hash_rows
+from penstock.transfer.copies import CopyLane
 from penstock.transfer.inbox import Target
-from penstock.transfer.layout import Rows
+from penstock.transfer.inline import carry_inline
 from penstock.transfer.link import SenderLink
-from penstock.transfer.memory import KvMemory
 from penstock.transfer.policy import TCP
 from penstock.transfer.segments import Ack, SegmentHeader
 from penstock.transfer.sockets import FrameSocket
 
 
-def views(memory: KvMemory, rows: Rows) -> list[memoryview]:
-    """The part as few contiguous pieces of the pool."""
-    offsets, lengths = rows.runs()
-    ends = (offsets + lengths).tolist()
-    return [memory.view[begin:end] for begin, end in zip(offsets.tolist(), ends, strict=True)]
-
-
 class TcpCarrier:
-    """Sends from the pool: the kernel copies out of the source blocks, nobody gathers first."""
-
     transport = TCP
 
     def __init__(self, link: SenderLink, lane: CopyLane) -> None:
@@ -38,11 +29,7 @@ class TcpCarrier:
         return None
 
     async def carry(self, segment: Segment) -> Ack:
-        rows = segment.source.rows(segment.part)
-        checksum = await self._lane.run(hash_rows(segment.memory.pool, rows))
-        with self.link.awaiting(segment.header.sequence) as answer:
-            await self.link.socket.send(segment.checked(checksum).encode(), views(segment.memory, rows))
-            return await answer
+        return await carry_inline(segment, self.link, self._lane)
 
     async def close(self) -> None:
         await self.link.close()
@@ -52,22 +39,11 @@ class TcpArrivals:
     transport = TCP
     details = b""
 
-    def __init__(self, lane: CopyLane) -> None:
-        self._lane = lane
-
     async def greeted(self, sock: FrameSocket) -> None:
         return
 
-    async def take(self, sock: FrameSocket, header: SegmentHeader, target: Target | None) -> None:
-        if target is None:
-            await sock.discard(header.num_bytes)
-        else:
-            await sock.receive(views(target.memory, target.rows), lambda: target.is_live)
-
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:
-        if target is None:
-            return 0
-        return await self._lane.run(hash_rows(target.memory.pool, target.rows))
+        raise TransferFailed("a segment over TCP without its payload")
 
 
 def listen(host: str) -> tuple[socket.socket, bytes]:

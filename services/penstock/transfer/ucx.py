@@ -16,6 +16,7 @@ from penstock.transfer.carrier import Segment
 from penstock.transfer.choose import RDMA_MARK
 from penstock.transfer.copies import CopyLane, check_and_scatter, gather_and_hash, hash_rows
 from penstock.transfer.inbox import Target
+from penstock.transfer.inline import carry_inline
 from penstock.transfer.link import SenderLink
 from penstock.transfer.memory import Bytes
 from penstock.transfer.policy import UCX
@@ -67,6 +68,8 @@ class UcxCarrier:
         return None
 
     async def carry(self, segment: Segment) -> Ack:
+        if segment.is_inline:
+            return await carry_inline(segment, self.link, self._lane)
         rows = segment.source.rows(segment.part)
         offsets, lengths = rows.runs()
         if len(offsets) == 1:
@@ -120,9 +123,6 @@ class UcxArrivals:
         return struct.pack("?", self._has_error_handling) + self._worker.address
 
     async def greeted(self, sock: FrameSocket) -> None:
-        return
-
-    async def take(self, sock: FrameSocket, header: SegmentHeader, target: Target | None) -> None:
         return
 
     async def settle(self, connection_id: int, header: SegmentHeader, target: Target | None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from penstock import __version__
-from penstock.core.errors import Draining
+from penstock.core.errors import Draining, PenstockError, WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.types import Role, WorkerRef, WorkerState
@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
     """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
     worker = Worker(settings, build_runner(settings))
-    await worker.start(stop)
     try:
+        await worker.start(stop)
         return await worker.run(stop)
     finally:
         await worker.close()
@@ -84,6 +84,7 @@ class Worker:
         self._channels = Channels()
         self._server = RpcServer()
         self._metrics_address = ""
+        self._farewell: PenstockError = WorkerLost("The worker failed.")  # until it drains
         me = self._ref.worker_id, self._ref.incarnation
         allowed = tuple(name for name in settings.transports if name != "tcp" or settings.allow_tcp)
         self._policy = TransferPolicy(allowed=allowed, host=settings.address.rpartition(":")[0])
@@ -138,7 +139,7 @@ class Worker:
         log.info("%s worker at %s, incarnation %x", self._settings.role, address, self._ref.incarnation)
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Work until `stop`; then take nothing new, finish what is held, and hand over what is left."""
+        """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
         async with asyncio.TaskGroup() as tasks:
             engine = tasks.create_task(self._engine.run())
             registration = tasks.create_task(self._registration.run())
@@ -149,6 +150,11 @@ class Worker:
         return 0
 
     async def close(self) -> None:
+        """Hand back what is left, tell everyone before their streams end, and leave nothing behind."""
+        self._engine.book.is_draining = True  # streams are open still, and nothing that comes now would run
+        self._prefiller.fail_all(self._farewell)
+        self._decoder.fail_all(self._farewell)
+        self._intake.withdraw_all()
         await self._prefiller.close()
         await self._links.close()
         await self._sender.close()
@@ -194,9 +200,7 @@ class Worker:
                 await wait_until_empty(book)
         except TimeoutError:
             log.warning("%d sequences are handed back to their gateways", len(book.owners))
-        error = Draining("The worker is going away.")
-        self._prefiller.fail_all(error)
-        self._decoder.fail_all(error)
+        self._farewell = Draining("The worker is going away.")
 
     def _open_link(self, ref: WorkerRef, calls: AsyncIterator[LinkCalls]) -> AsyncIterator[LinkEvents]:
         return aiter(stubs.decode_link(self._channels.get(ref.address), clock.now_s)(calls))

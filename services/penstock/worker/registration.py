@@ -75,6 +75,8 @@ class Registration:
                 stored, evicted, is_full = self._pool.known_hashes(), [], True
                 continue
             if not response.is_known:
+                if is_full:  # just registered, and unknown even so: do not go round without a pause
+                    await asyncio.sleep(RETRY_INTERVAL_S)
                 return
             num_failures, is_full = 0, False
             await self._wait(registered.heartbeat_interval_s)

@@ -29,7 +29,7 @@ async def start() -> AsyncIterator[Callable[[Handler, str], Awaitable[tuple[RpcS
     async def start(handler: Handler, address: str = "127.0.0.1:0") -> tuple[RpcServer, str]:
         server = RpcServer()
         servers.append(server)
-        methods = {"Call": grpc.unary_unary_rpc_method_handler(handler)}
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Call": grpc.unary_unary_rpc_method_handler(handler)}
         generic = grpc.method_handlers_generic_handler("test.Test", methods)
         server.add(lambda it: it.add_generic_rpc_handlers((generic,)))
         return server, await server.start(address)

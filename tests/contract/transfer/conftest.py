@@ -31,7 +31,7 @@ LAYOUT = KvLayout(
 LARGE = replace(LAYOUT, head_dim=128, num_blocks=256)  # 16 KiB a token: 4096 tokens are 64 MiB
 
 
-def over_ranks(layout: KvLayout, tp_size: int = 1, **changes: int) -> list[KvLayout]:
+def over_ranks(layout: KvLayout, tp_size: int = 1, **changes: Any) -> list[KvLayout]:
     """The layouts of every tensor-parallel rank."""
     return [replace(layout, tp_rank=rank, tp_size=tp_size, **changes) for rank in range(tp_size)]
 
@@ -152,7 +152,7 @@ async def make_pair(transport: str) -> AsyncIterator[Callable[..., Awaitable[Pai
         **options: Any,
     ) -> Pair:
         layout = LARGE if is_large else LAYOUT
-        pair = Pair(transport, over_ranks(layout, **source or {}), over_ranks(layout, **destination or {}), options)
+        pair = Pair(transport, over_ranks(layout, **(source or {})), over_ranks(layout, **(destination or {})), options)
         pairs.append(pair)
         return await pair.open()
 

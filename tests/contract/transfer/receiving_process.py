@@ -34,8 +34,9 @@ async def main(transport: str, layout: KvLayout) -> None:
     while line := await lines.readline():
         told = json.loads(line)
         if "expect" in told:
-            reservation_id, *place = told["expect"]
-            receiver.expect(("prefill-0", 22), reservation_id, *place, partial(say, {"complete": reservation_id}))
+            reservation_id, blocks, first, num_tokens = told["expect"]
+            complete = partial(say, {"complete": reservation_id})
+            receiver.expect(("prefill-0", 22), reservation_id, blocks, first, num_tokens, complete)
             say({"expecting": reservation_id})
         else:
             say({"digest": xxhash.xxh3_64_intdigest(memory.pool.data)})

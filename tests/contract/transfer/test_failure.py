@@ -14,7 +14,7 @@ from penstock.core.errors import (
     TransferFailed,
     UnknownReservation,
 )
-from penstock.transfer import shared_memory, tcp, ucx
+from penstock.transfer import listener, shared_memory, tcp, ucx
 from penstock.transfer.copies import Sliced
 from penstock.transfer.layout import Rows
 from penstock.transfer.memory import Bytes
@@ -30,21 +30,25 @@ def flip_at_destination(pair: Any, monkeypatch: pytest.MonkeyPatch, num_flips: i
         for _ in zip(range(1), flips, strict=False):
             pool[int(rows.index[-1]) * rows.row_bytes] ^= 1
 
-    for module in (tcp, shared_memory):
-
-        def verify(pool: Bytes, rows: Rows, verify: Any = module.hash_rows) -> Sliced[int]:
+    def verifying(verify: Any) -> Any:
+        def verify_flipped(pool: Bytes, rows: Rows) -> Sliced[int]:
             if any(np.may_share_memory(pool, memory.view) for memory in pair.destination_memories):
                 flip(pool, rows)
-            return (yield from verify(pool, rows))
+            return int((yield from verify(pool, rows)))
 
-        monkeypatch.setattr(module, "hash_rows", verify)
+        return verify_flipped
 
-    def check(payload: Bytes, *rest: Any, check: Any = ucx.check_and_scatter) -> Sliced[int]:
-        for _ in zip(range(1), flips, strict=False):
-            payload[-1] ^= 1
-        return (yield from check(payload, *rest))
+    def checking(check: Any) -> Any:
+        def check_flipped(payload: Bytes, *rest: Any) -> Sliced[int]:
+            for _ in zip(range(1), flips, strict=False):
+                payload[-1] ^= 1
+            return int((yield from check(payload, *rest)))
 
-    monkeypatch.setattr(ucx, "check_and_scatter", check)
+        return check_flipped
+
+    for module in (listener, shared_memory):
+        monkeypatch.setattr(module, "hash_rows", verifying(vars(module)["hash_rows"]))
+    monkeypatch.setattr(ucx, "check_and_scatter", checking(vars(ucx)["check_and_scatter"]))
     return flips
 
 
@@ -212,3 +216,17 @@ async def test_a_sender_that_dies_mid_segment_leaves_the_reservation_incomplete(
     await pair.push(blocks, blocks, range(2048))
     await is_complete.wait()
     pair.assert_arrived(blocks, blocks, range(2048))
+
+
+async def test_strangers_on_the_socket_do_not_disturb_the_workers(make_pair: Any) -> None:
+    pair = await make_pair()
+    endpoint = pair.receiver.endpoints[0]
+    for words in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x01\x01\x03\x00abc", b"\x03\x01\x00\x00"):
+        is_unix = pair.transport == "shared_memory"
+        dial = shared_memory.dial if is_unix else tcp.dial
+        stranger = await dial(ucx.control_address(endpoint.address))
+        stranger.send(words)
+        stranger.close()
+    is_complete = pair.expect([4], 0, 16)
+    await pair.push([1], [4], range(16))
+    await is_complete.wait()

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
 from penstock.core.blocks import HASH_BLOCK_TOKENS, HASH_BYTES, BlockPool, hash_blocks
 
 

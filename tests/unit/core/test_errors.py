@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from penstock.core import errors
 from penstock.core.errors import WIRE_ERRORS, InternalError, InvalidRequest, Overloaded, PenstockError, Refused
 

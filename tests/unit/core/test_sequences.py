@@ -2,12 +2,11 @@
 
 import pytest
 
-from penstock.core.blocks import BlockPool, hash_blocks
+from penstock.core.blocks import hash_blocks
 from penstock.core.errors import BlocksExhausted, Draining, QueueFull
-from penstock.core.policies.admission import AdmissionLimits
-from penstock.core.sequences import SequenceBook
-from penstock.core.types import ScheduledSequence, Sequence
+from penstock.core.types import ScheduledSequence
 from tests.unit.engine.mock_engine import FakeOwner, make_request
+from tests.unit.engine.sequence_book import accept, held, make_book, step
 
 
 class Counter:
@@ -15,28 +14,6 @@ class Counter:
 
     def __call__(self) -> None:
         self.num_calls += 1
-
-
-def make_book(num_blocks: int = 16, block_size: int = 16, max_sequences: int = 8) -> SequenceBook:
-    return SequenceBook(BlockPool(num_blocks, block_size), AdmissionLimits(max_sequences, 1000), lambda: 5.0)
-
-
-def accept(book: SequenceBook, num_tokens: int = 40, handle: int = 0) -> Sequence:
-    return book.accept(make_request(range(num_tokens), handle=handle), FakeOwner(), is_prefill_only=False)
-
-
-def step(book: SequenceBook, sequence: Sequence) -> None:
-    """Compute all of a sequence, as a step does."""
-    book.begin_step([ScheduledSequence(sequence, sequence.num_computed_tokens, sequence.num_tokens_to_run)])
-    sequence.num_computed_tokens = sequence.num_tokens
-    book.enter_full_blocks(sequence)
-    book.end_step()
-
-
-def held(num_tokens: int, handle: int = 0, chain: int = 0) -> Sequence:
-    """A sequence that is computed elsewhere: its tokens are not known yet, their hashes are."""
-    hashes = hash_blocks(range(chain, chain + num_tokens))
-    return Sequence(make_request((), handle=handle), [], 0.0, block_hashes=hashes)
 
 
 def test_an_accepted_sequence_has_blocks_for_all_it_knows() -> None:
@@ -69,58 +46,6 @@ def test_refuses_without_a_trace(num_accepted: int, is_draining: bool, num_token
         book.reserve(held(17 * 16), FakeOwner(), 17 * 16)
     assert book.pool.num_free == num_free
     assert len(book.owners) == num_accepted
-
-
-def test_a_cached_prefix_is_taken_before_it_can_be_evicted_for_the_rest() -> None:
-    book = make_book(num_blocks=4)
-    first = accept(book, 40)
-    step(book, first)
-    book.release(first)
-    second = accept(book, 64, 1)  # all four blocks: evicting would find the prefix itself
-    assert second.num_cached_tokens == 32
-    assert second.num_computed_tokens == 32
-
-
-def test_a_prefix_that_is_computed_while_it_waits_is_found() -> None:
-    book = make_book()
-    first, second = accept(book), accept(book, handle=1)
-    assert not set(first.block_ids) & set(second.block_ids)
-    step(book, first)
-    book.match_prefixes(1000)
-    assert second.block_ids[:2] == first.block_ids[:2]
-    assert second.num_cached_tokens == 32
-    book.match_prefixes(1000)  # and again: nothing is taken twice
-    book.release(first)
-    book.release(second)
-    assert book.pool.num_referenced == 0
-
-
-def test_only_those_that_may_start_look_for_a_prefix() -> None:
-    book = make_book()
-    first, second = accept(book, 64), accept(book, 64, 1)
-    step(book, first)
-    third = accept(book, 10, 2)
-    del book.waiting[second]
-    book.waiting = {third: None, second: None}
-    book.match_prefixes(10)
-    assert second.num_cached_tokens == 0
-    book.match_prefixes(11)
-    assert second.num_cached_tokens == 48
-
-
-def test_a_reservation_takes_what_the_cache_has_up_to_the_whole() -> None:
-    book = make_book()
-    first = accept(book, 48)
-    step(book, first)
-    for handle, (num_tokens, num_cached) in enumerate([(48, 48), (47, 32), (80, 48), (15, 0)]):
-        sequence = held(num_tokens, handle)
-        book.reserve(sequence, FakeOwner(), num_tokens)
-        assert sequence.num_cached_tokens == num_cached
-        assert len(sequence.block_ids) == -(-num_tokens // 16)
-        assert sequence.block_ids[: num_cached // 16] == first.block_ids[: num_cached // 16]
-        book.release(sequence)
-    book.release(first)
-    assert book.pool.num_referenced == 0
 
 
 def test_a_joined_sequence_makes_its_blocks_known_and_runs_its_last_token() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+
 from penstock.core.types import Request
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
@@ -15,12 +16,12 @@ from penstock.engine.mock_runner import MASK, MULTIPLIER
 from penstock.runtime.outbox import Outbox
 from penstock.transfer.policy import Peer
 from penstock.wire.messages import Commit, LinkCalls, LinkEvents, Reserve, StepOutputs
-
-from tests.unit.engine.mock_engine import expected_tokens, make_engine, make_request, running
-from tests.unit.virtual_time import now_s
+from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_engine, make_request, running
+from tests.unit.virtual_time import now_s, pass_time
 
 Item = TypeVar("Item")
 PEER: Peer = ("prefill-0", 11)
+KEY = ("gateway", 0)  # of `request`, unless it is given another handle
 
 
 @dataclass
@@ -160,3 +161,15 @@ async def decode_worker(num_blocks: int = 64) -> AsyncIterator[DecodeWorker]:
 
 def request(num_tokens: int = 40, handle: int = 0, max_tokens: int = 8, first: int = 0) -> Request:
     return make_request(list(range(first, first + num_tokens)), max_tokens, handle)
+
+
+def refusals(events: list[LinkEvents]) -> list[type]:
+    return [type(ended.error) for event in events for ended in event.refused]
+
+
+async def finishes(worker: DecodeWorker, num_tokens: int = 40, handle: int = 0) -> None:
+    """The request of that prompt is decoded to its end, with the right tokens."""
+    outbox = worker.decoder.streams.open("gateway")
+    await pass_time(20 * STEP_S)
+    assert tokens_of(outbox, handle) == expected_tokens(range(num_tokens), 8)[1:]
+    worker.decoder.streams.close("gateway", outbox)

@@ -3,7 +3,6 @@
 from penstock.decode.gateway_streams import PATIENCE_S, GatewayStreams
 from penstock.runtime.outbox import Outbox
 from penstock.wire.messages import StepOutputs
-
 from tests.unit.decode.decode_worker import take
 from tests.unit.virtual_time import in_virtual_time, pass_time
 

@@ -1,31 +1,13 @@
 """Taking requests over: every order of reserve, KV and commit, and every way it can fail. No path may keep a block."""
 
 import pytest
-from penstock.core.errors import BlocksExhausted, Draining, StaleAttempt, UnknownReservation
-from penstock.decode.intake import LEASE_S
-from penstock.runtime.outbox import Outbox
-from penstock.wire.messages import LinkCalls, LinkEvents
 
-from tests.unit.decode.decode_worker import PEER, DecodeWorker, decode_worker, request, reserve_for, tokens_of
+from penstock.core.errors import BlocksExhausted, Draining, TransferFailed, UnknownReservation
+from penstock.core.types import Request
+from penstock.wire.messages import LinkEvents
+from tests.unit.decode.decode_worker import PEER, decode_worker, finishes, refusals, request, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
-
-KEY = ("gateway", 0)
-
-
-def refusals(events: list[LinkEvents]) -> list[type]:
-    return [type(ended.error) for event in events for ended in event.refused]
-
-
-async def finishes(worker: DecodeWorker, num_tokens: int = 40, handle: int = 0) -> None:
-    """The request of that prompt is decoded to its end, with the right tokens."""
-    outbox = worker.decoder.streams.open("gateway")
-    await pass_time(20 * STEP_S)
-    assert tokens_of(outbox, handle) == expected_tokens(range(num_tokens), 8)[1:]
-    worker.decoder.streams.close("gateway", outbox)
-
-
-# --- the way it should go ---
 
 
 @pytest.mark.parametrize("is_commit_first", [True, False])
@@ -128,6 +110,23 @@ async def test_refuses_a_commit_it_knows_nothing_of() -> None:
         assert refusals(worker.heard()) == [UnknownReservation]
 
 
+@pytest.mark.parametrize("other", [request(39), request(41), request(40, handle=7)])
+@pytest.mark.parametrize("has_kv", [False, True])
+@in_virtual_time
+async def test_refuses_a_commit_that_its_reservation_was_not_made_for(other: Request, has_kv: bool) -> None:
+    """Its blocks would not hold what is decoded on them."""
+    async with decode_worker() as worker:
+        worker.reserve(request(40))
+        if has_kv:
+            worker.deliver(request(40))
+        worker.commit(other)
+        await settle()
+        assert refusals(worker.heard()) == [TransferFailed]
+        assert worker.decoder.num_sequences == 0
+        worker.call(released=[1])
+        assert worker.num_referenced == 0
+
+
 @in_virtual_time
 async def test_refuses_a_commit_after_the_release() -> None:
     async with decode_worker() as worker:
@@ -136,232 +135,3 @@ async def test_refuses_a_commit_after_the_release() -> None:
         worker.commit(request())
         assert refusals(worker.heard()) == [UnknownReservation]
         assert worker.num_referenced == 0
-
-
-# --- cancellation ---
-
-
-@in_virtual_time
-async def test_a_cancellation_may_overtake_the_reservation() -> None:
-    async with decode_worker() as worker:
-        worker.intake.cancel(KEY)
-        worker.reserve(request())
-        assert refusals(worker.heard()) == [StaleAttempt]
-        worker.reserve(request(handle=1), 2)
-        assert worker.heard()[-1].reserved
-        worker.call(released=[2])
-
-
-@pytest.mark.parametrize("is_committed", [False, True])
-@in_virtual_time
-async def test_a_cancelled_reservation_keeps_its_blocks_until_nobody_writes_them(is_committed: bool) -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        if is_committed:
-            worker.commit(request())
-        worker.heard()
-        worker.intake.cancel(KEY)
-        worker.intake.cancel(KEY)
-        assert worker.heard() == [LinkEvents(revoked=[1])]
-        assert worker.receiver.expected == {}
-        assert worker.intake.reservations.num_quarantined_blocks == worker.num_referenced == 3
-        worker.commit(request())
-        assert refusals(worker.heard()) == [UnknownReservation]
-        worker.call(released=[1])
-        assert worker.num_referenced == 0
-
-
-@in_virtual_time
-async def test_a_decoding_request_is_cancelled_by_the_decoder() -> None:
-    async with decode_worker() as worker:
-        await worker.hand_over(request(max_tokens=1000))
-        await pass_time(3 * STEP_S)
-        assert worker.decoder.cancel(KEY)
-        assert not worker.decoder.cancel(KEY)
-        await pass_time(2 * STEP_S)
-        assert worker.num_referenced == 0
-        await pass_time(10.0)  # the gateway never came for its tokens
-
-
-@in_virtual_time
-async def test_kv_that_is_complete_in_the_moment_of_the_release_starts_nothing() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        worker.commit(request())
-        worker.deliver(request())  # the news of it is on its way
-        worker.call(released=[1])
-        await settle()
-        assert worker.decoder.num_sequences == 0
-        assert worker.num_referenced == 0
-
-
-@in_virtual_time
-async def test_a_vanished_gateway_takes_its_reservations_with_it() -> None:
-    async with decode_worker() as worker:
-        outbox = worker.decoder.streams.open("gateway")
-        await worker.hand_over(request(max_tokens=1000), 1)
-        worker.reserve(request(handle=1), 2)
-        await pass_time(2 * STEP_S)
-        worker.decoder.streams.close("gateway", outbox)
-        assert worker.heard()[-1] == LinkEvents(revoked=[2])
-        worker.call(released=[2])
-        await pass_time(2 * STEP_S)
-        assert worker.num_referenced == 0
-
-
-# --- leases ---
-
-
-@in_virtual_time
-async def test_a_lease_that_nobody_renews_ends() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        worker.heard()
-        await pass_time(LEASE_S - 0.1)
-        assert worker.heard() == []
-        await pass_time(0.2)
-        assert worker.heard() == [LinkEvents(revoked=[1])]
-        assert worker.num_referenced == 3
-        worker.call(released=[1])
-
-
-@in_virtual_time
-async def test_renewals_and_commits_keep_a_promise() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request(), 1)
-        worker.reserve(request(handle=1), 2)
-        worker.heard()
-        for _ in range(5):
-            await pass_time(LEASE_S / 2)
-            worker.call(renewed=[1, 99])
-        assert worker.heard() == [LinkEvents(revoked=[2])]
-        worker.commit(request())
-        await pass_time(LEASE_S - 0.1)
-        assert worker.heard() == []
-        worker.call(released=[1, 2])
-
-
-@in_virtual_time
-async def test_after_its_lease_kv_and_commit_come_too_late() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        on_complete = worker.receiver.expected[PEER, 1].on_complete
-        await pass_time(LEASE_S + 1)
-        on_complete()
-        worker.commit(request())
-        assert refusals(worker.heard()) == [UnknownReservation]
-        assert worker.decoder.num_sequences == 0
-        worker.call(released=[1])
-
-
-@in_virtual_time
-async def test_revoked_blocks_are_free_when_the_peer_is_gone() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        await pass_time(LEASE_S + 1)
-        assert worker.num_referenced == 3
-        worker.receiver.lose(PEER)
-        assert worker.num_referenced == 0
-
-
-# --- links ---
-
-
-@pytest.mark.parametrize("is_connected", [True, False])
-@in_virtual_time
-async def test_a_broken_link_withdraws_what_it_reserved(is_connected: bool) -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        worker.commit(request())
-        if not is_connected:
-            worker.receiver.lose(PEER)
-        worker.close_link()
-        assert worker.num_referenced == (3 if is_connected else 0)  # it may still write to them
-        if is_connected:
-            worker.receiver.lose(PEER)
-        assert worker.num_referenced == 0
-
-
-@in_virtual_time
-async def test_a_broken_link_does_not_disturb_what_has_started() -> None:
-    async with decode_worker() as worker:
-        await worker.hand_over(request())
-        await settle()
-        worker.close_link()
-        worker.receiver.lose(PEER)
-        await finishes(worker)
-
-
-@in_virtual_time
-async def test_blocks_that_were_revoked_before_the_link_broke_are_freed_too() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        worker.intake.cancel(KEY)
-        worker.receiver.connected.clear()
-        worker.close_link()
-        assert worker.num_referenced == 0
-
-
-@in_virtual_time
-async def test_a_restarted_peer_ends_its_older_life() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request())
-        older = worker.links[PEER]
-        reborn = ("prefill-0", 12)
-        worker.open_link(reborn)
-        assert not older.put(LinkEvents())
-        assert worker.num_referenced == 3
-        worker.reserve(request(handle=1), 5)  # the old life still speaks
-        assert worker.num_referenced == 3
-        worker.receiver.lose(PEER)
-        assert worker.num_referenced == 0
-        worker.close_link()  # and ends at last: the new life is not touched by it
-        worker.reserve(request(handle=2), 1, reborn)
-        assert worker.num_referenced == 3
-        worker.call(reborn, released=[1])
-
-
-@in_virtual_time
-async def test_what_comes_late_on_a_replaced_stream_is_ignored() -> None:
-    """Its answers would go to a stream that never asked, and nobody would ever release what it got."""
-    async with decode_worker() as worker:
-        older: Outbox[LinkEvents] = worker.links[PEER]
-        worker.open_link()
-        worker.intake.on_calls(PEER, older, LinkCalls(reserves=[reserve_for(request())]))
-        assert worker.num_referenced == 0
-        assert worker.heard() == []
-
-
-@in_virtual_time
-async def test_a_hand_over_that_is_tried_again_replaces_what_was_started() -> None:
-    """The link broke before the prefill worker heard of the start: it reserves once more on a new link."""
-    async with decode_worker() as worker:
-        await worker.hand_over(request(), 1)
-        await pass_time(2 * STEP_S)
-        worker.close_link()
-        worker.receiver.lose(PEER)
-        worker.receiver.connected.add(PEER)
-        worker.open_link()
-        worker.reserve(request(), 2)
-        assert worker.heard()[-1].reserved[0].num_cached_tokens == 32
-        worker.deliver(request(), 2)
-        worker.commit(request(), 2)
-        await settle()
-        assert worker.decoder.num_sequences == 1
-        outbox = worker.decoder.streams.open("gateway")
-        await pass_time(30 * STEP_S)
-        finished = [end.handle for step in outbox._items for end in step.finished]
-        assert finished == [0]
-        assert worker.num_referenced == 0
-
-
-@in_virtual_time
-async def test_a_second_reservation_for_a_request_revokes_the_first() -> None:
-    async with decode_worker() as worker:
-        worker.reserve(request(), 1)
-        worker.heard()
-        worker.reserve(request(), 2)
-        assert [event.revoked for event in worker.heard()] == [[1], ()]
-        worker.intake.cancel(KEY)
-        assert worker.heard() == [LinkEvents(revoked=[2])]
-        worker.call(released=[1, 2])

@@ -1,17 +1,17 @@
 """The book of promises: how they are found, and what is remembered of cancellations."""
 
 import pytest
+
 from penstock.core.errors import StaleAttempt
 from penstock.core.types import Sequence
 from penstock.decode import reservations
 from penstock.decode.reservations import Reservation, ReservationBook
-
 from tests.unit.decode.decode_worker import PEER, request, reserve_for
 
 
 def make(reservation_id: int, handle: int = 0, expires_s: float = 10.0) -> Reservation:
     sequence = Sequence(request(handle=handle), [], 0.0, block_ids=[1, 2])
-    return Reservation(PEER, reservation_id, sequence, expires_s, 0.0)
+    return Reservation(PEER, reservation_id, sequence, 40, expires_s)
 
 
 def test_is_found_by_peer_request_and_gateway() -> None:
@@ -57,3 +57,11 @@ def test_remembers_the_latest_cancellations(monkeypatch: pytest.MonkeyPatch) -> 
     for handle in (1, 2):
         with pytest.raises(StaleAttempt):
             book.refuse_cancelled(reserve_for(request(handle=handle)))
+
+
+def test_remembers_the_latest_starts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reservations, "REMEMBERED_STARTS", 2)
+    book = ReservationBook()
+    for reservation_id in range(3):
+        book.remember_started(make(reservation_id, handle=reservation_id))
+    assert [book.started_as(PEER, n) for n in (0, 1, 1, 2)] == [None, ("gateway", 1), None, ("gateway", 2)]

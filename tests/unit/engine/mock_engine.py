@@ -24,7 +24,8 @@ COSTS = MockCosts(prefill_s=STEP_S, prefill_s_per_token=0.0, decode_s=STEP_S)
 
 def expected_tokens(prompt: Sequence[int], num_tokens: int) -> list[int]:
     """What the mock says after a prompt, written down a second time."""
-    state, token_ids = 0, []
+    state = 0
+    token_ids: list[int] = []
     context = list(prompt)
     while len(token_ids) < num_tokens:
         for token_id in context:

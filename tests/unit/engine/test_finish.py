@@ -1,6 +1,7 @@
 """When a sequence ends, as a table."""
 
 import pytest
+
 from penstock.core.types import FinishReason, Request, SamplingParams, Sequence
 from penstock.engine.finish import finish_reason
 

@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
 from penstock.core.errors import InvalidSettings, UnsupportedModel
 from penstock.core.types import Batch, ModelInfo, SamplingParams, ScheduledSequence, Sequence, StepOutput, TokenLogprobs
 from penstock.engine.mock_runner import MockCosts, MockRunner, build, mock_layout
 from penstock.engine.options import EngineOptions
-
 from tests.unit.engine.mock_engine import expected_tokens, make_request
 
 INFO = ModelInfo("mock", "1", 1000, 4096, frozenset({2}))
@@ -31,7 +32,7 @@ async def run(runner: MockRunner, sequence: Sequence, start: int = 0) -> StepOut
     return await runner.execute(Batch(1, (ScheduledSequence(sequence, start, sequence.num_tokens - start),)))
 
 
-def make_sequence(prompt: list[int], block_ids: list[int], **fields: int) -> Sequence:
+def make_sequence(prompt: list[int], block_ids: list[int], **fields: Any) -> Sequence:
     return Sequence(make_request(prompt, sampling=SamplingParams(**fields)), list(prompt), 0.0, block_ids)
 
 
@@ -69,7 +70,7 @@ async def test_writes_every_layer_and_says_so_in_order() -> None:
     sequence = make_sequence(list(range(10)), [2])
     batch = Batch(1, (ScheduledSequence(sequence, 0, 5),))
     output = await runner.execute(batch, done.append)
-    assert done == [range(0, 1), range(1, 2)]
+    assert done == [range(1), range(1, 2)]
     assert output.tokens == (None,)  # the prompt is not at its end
     planes = np.frombuffer(runner.kv.view, np.uint64).reshape(4, -1)
     assert (planes[:, 32:37] != 0).all()
@@ -132,7 +133,8 @@ def _folder(tmp_path: Path, config: dict[str, object]) -> Path:
 def test_mocks_the_model_in_a_folder(tmp_path: Path, eos: object, ids: set[int]) -> None:
     config = {"vocab_size": 99, "max_position_embeddings": 512, "eos_token_id": eos}
     runner = build(EngineOptions(_folder(tmp_path, config), num_blocks=7, mock_costs="decode_s=0"))
-    assert (runner.info.vocab_size, runner.info.max_context_tokens, runner.info.eos_token_ids) == (99, 512, ids)
+    assert (runner.info.vocab_size, runner.info.max_context_tokens) == (99, 512)
+    assert set(runner.info.eos_token_ids) == ids
     assert runner.kv.layout.num_blocks == 7
     runner.close()
 

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import grpc
+
 from penstock.core.errors import PenstockError
 from penstock.core.types import WorkerRef
 from penstock.prefill.decode_link import DecodeLink
@@ -93,7 +94,7 @@ class FakeDecode:
 
     def fail(self, status: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, code: str = "") -> None:
         trailing = grpc.aio.Metadata(*([("penstock-code", code)] if code else []))
-        self._events.put_nowait(grpc.aio.AioRpcError(status, grpc.aio.Metadata(), trailing, "broken"))
+        self._events.put_nowait(grpc.aio.AioRpcError(status, grpc.aio.Metadata(), trailing, "broken", None))
 
     async def link(self, ref: WorkerRef, calls: AsyncIterator[LinkCalls]) -> AsyncIterator[LinkEvents]:
         self.num_streams += 1
@@ -151,3 +152,9 @@ def reserve(reservation_id: int = 1, num_tokens: int = 40) -> Reserve:
 def numbers() -> Callable[[], int]:
     counter = count(1)
     return lambda: next(counter)
+
+
+async def cancel(task: "asyncio.Task[object]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

@@ -7,10 +7,10 @@ from typing import Any, NoReturn
 
 import grpc
 import pytest
+
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.sessions import converse, read_hello
 from penstock.wire.messages import DecodeCalls, Hello, StepOutputs
-
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
 
 ME = 22
@@ -61,23 +61,19 @@ async def test_both_sides_are_heard_and_the_end_of_the_calls_ends_it() -> None:
     end = asyncio.get_running_loop().create_future()
     outbox: Outbox[StepOutputs] = Outbox()
     heard: list[DecodeCalls] = []
-    said: list[StepOutputs] = []
 
-    async def talk() -> None:
+    async def talk() -> list[tuple[int, object]]:
         calls = stream(DecodeCalls(cancelled_handles=(1,)), DecodeCalls(cancelled_handles=(2,)), then=end)
-        async for message in converse(calls, heard.append, outbox):
-            said.append(message)
+        return [(message.step, message.handles) async for message in converse(calls, heard.append, outbox)]
 
     talking = asyncio.create_task(talk())
     outbox.put(StepOutputs(1, handles=[1]))
     outbox.put(StepOutputs(2, handles=[2]))
     await settle()
     assert [call.cancelled_handles for call in heard] == [(1,), (2,)]
-    assert [(message.step, message.handles) for message in said] == [(2, [1, 2])]
     outbox.put(StepOutputs(3))
     end.set_result(None)
-    await talking
-    assert said[-1] == StepOutputs(3)
+    assert await talking == [(2, [1, 2]), (3, ())]
 
 
 @in_virtual_time

@@ -8,6 +8,7 @@ from penstock.core.errors import NoWorkers
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
+from tests.unit.scheduler.conftest import FakeClock
 
 MakeWorker = Callable[..., WorkerState]
 HASHES = tuple(hash_blocks(list(range(1000))))
@@ -50,7 +51,9 @@ def test_a_burst_between_heartbeats_spreads_over_equal_workers(router: Router) -
     assert all(49 <= firsts[name] <= 51 for name in ("p0", "p1", "d0", "d1"))
 
 
-def test_work_in_flight_is_dropped_once_heartbeats_show_it(router: Router, clock, make_worker: MakeWorker) -> None:
+def test_work_in_flight_is_dropped_once_heartbeats_show_it(
+    router: Router, clock: FakeClock, make_worker: MakeWorker
+) -> None:
     first = decide(router, "r-0").prefill[0].ref.worker_id
     clock.now += 0.01  # too early to show what was just routed
     for n in range(2):
@@ -63,7 +66,9 @@ def test_work_in_flight_is_dropped_once_heartbeats_show_it(router: Router, clock
     assert predicted_s == pytest.approx(0.005 + 1000 * 1e-4)  # an empty queue
 
 
-def test_requests_follow_their_prefix_first_by_expectation_then_by_news(router: Router, clock, make_worker) -> None:
+def test_requests_follow_their_prefix_first_by_expectation_then_by_news(
+    router: Router, clock: FakeClock, make_worker: MakeWorker
+) -> None:
     first = decide(router, "r-0", block_hashes=HASHES).prefill[0].ref.worker_id
     clock.now += 1.0
     for n in range(2):
@@ -82,7 +87,7 @@ def test_unknown_workers_are_told_to_register(router: Router, make_worker: MakeW
     assert router.heartbeat(HeartbeatRequest(make_worker("p0")))
 
 
-def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: Router, make_worker) -> None:
+def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: Router, make_worker: MakeWorker) -> None:
     router.heartbeat(HeartbeatRequest(make_worker("p0"), stored_hashes=HASHES, is_full=True))
     router.admit(make_worker("p0", incarnation=2))
     decision = decide(router, block_hashes=HASHES)
@@ -90,7 +95,7 @@ def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: R
     assert (candidate.ref.incarnation, candidate.num_cached_tokens) == (2, 0)
 
 
-def test_silent_workers_are_out_after_their_lease(router: Router, clock, make_worker: MakeWorker) -> None:
+def test_silent_workers_are_out_after_their_lease(router: Router, clock: FakeClock, make_worker: MakeWorker) -> None:
     clock.now += 2.0
     router.heartbeat(HeartbeatRequest(make_worker("p0")))
     clock.now += 2.0

@@ -149,6 +149,12 @@ async def test_nothing_is_sent_without_leave() -> None:
     assert harness.carrier.carried == []
 
 
+async def test_a_push_small_enough_to_go_inline_asks_for_no_leave() -> None:
+    harness = Harness(opened(FakeCarrier(leave=Status.UNKNOWN_RESERVATION)))
+    stats = await harness.push(num_tokens=8)
+    assert (stats.num_segments, harness.carrier.carried[0].num_bytes) == (1, 128 << 10)
+
+
 async def test_a_push_ends_at_its_deadline_and_returns_its_credits() -> None:
     harness = Harness(FakeCarrier())
     with pytest.raises(TransferFailed, match="by its deadline"):

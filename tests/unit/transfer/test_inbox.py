@@ -1,6 +1,7 @@
 """The receiver's state machine."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_a_corrupt_segment_is_never_counted_and_may_come_again() -> None:
         ({"num_bytes": 1}, Status.MALFORMED),
     ],
 )
-def test_what_does_not_belong_is_refused_and_nothing_is_marked(changed: dict[str, int], status: Status) -> None:
+def test_what_does_not_belong_is_refused_and_nothing_is_marked(changed: dict[str, Any], status: Status) -> None:
     harness = Harness()
     assert harness.accept(replace(header(), **changed)) is status
     assert harness.counters.num_refused == 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from penstock.core.errors import QueueFull
 from penstock.core.kv_layout import KvLayout
 from penstock.core.types import SampledToken, WorkerRef
@@ -35,7 +36,7 @@ def said(message: Any) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple | list) else value
         for name, value in values.items()
-        if value is not None and value is not False and value != () and value != []
+        if value is not None and value is not False and value not in ((), [])
     }
 
 

@@ -29,7 +29,8 @@ class AdmissionLimits:
 
 
 def refuse_prefill(load: WorkerLoad, num_tokens: int, num_blocks: int, limits: AdmissionLimits) -> Refused | None:
-    """Why a prompt of `num_tokens` that needs `num_blocks` new blocks is not taken, or None when it is.
+    """Why a prompt is not taken of which `num_tokens` must be computed, in `num_blocks` blocks more than are in use
+    already; None when it is.
 
     A worker with nothing pending takes any prompt that fits its memory, however long.
     """
@@ -41,7 +42,7 @@ def refuse_prefill(load: WorkerLoad, num_tokens: int, num_blocks: int, limits: A
 
 
 def refuse_reservation(load: WorkerLoad, num_blocks: int, limits: AdmissionLimits) -> Refused | None:
-    """Why `num_blocks` for a sequence prefilled elsewhere are not promised, or None when they are."""
+    """Why `num_blocks` more are not promised to a sequence prefilled elsewhere, or None when they are."""
     return _refuse_any(load, limits) or _refuse_blocks(load, num_blocks)
 
 

@@ -1,8 +1,13 @@
 """Matrix products with weights kept the way the device multiplies them fastest.
 
-Measured on a Xeon with AMX (two cores, torch 2.13), products of 1 to 16 rows, beside F.linear on the checkpoint's own
-layout: float32 transposed takes 0.4 to 1.0 of the time, or packed 0.45 to 0.7 where the output is a vocabulary wide;
-bfloat16 packed takes 0.5 to 0.7, as F.linear packs anew on every call. Products of hundreds of rows take the same.
+Measured on a Xeon with AMX (two cores, torch 2.13), weights out of cache, beside F.linear on the checkpoint's layout:
+
+    rows of x                      1      8
+    float32, transposed         0.9    1.1      but 0.4 while weights stay in cache
+    float32, packed             1.2    0.8      but 0.5 where the output is a vocabulary wide
+    bfloat16, packed            0.8    0.65     F.linear packs anew on every call
+
+Products of hundreds of rows take the same time either way.
 """
 
 from typing import Protocol
@@ -11,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-WIDE = 8192  # outputs from which packed float32 beats transposed (measured)
+LARGE = 1 << 21  # weights from which float32 is packed; below, single rows matter more
 
 _onednn = torch.ops.mkldnn  # made for torch's own compiler; called directly, they need none
 
@@ -70,6 +75,6 @@ def make_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     """Pick by device, type and width. weight: [out, in], bias: [out]."""
     if weight.device.type != "cpu":
         return PlainLinear(weight, bias)
-    if torch.backends.mkldnn.is_available() and (weight.dtype != torch.float32 or weight.shape[0] >= WIDE):
+    if torch.backends.mkldnn.is_available() and (weight.dtype != torch.float32 or weight.numel() >= LARGE):
         return PackedLinear(weight, bias)
     return TransposedLinear(weight, bias)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from penstock.engine.tiny.tokenizer import SPECIAL_TOKENS, train_tokenizer, write_tokenizer
+from penstock.engine.tiny.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE, train_tokenizer, write_tokenizer
 
 SEED = 20260101
 WEIGHT_SPREAD = 1.7  # of each product's output, for input of spread 1: enough for context to matter
@@ -24,7 +24,7 @@ CONFIG: Mapping[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
     "dtype": "float32",
-    "vocab_size": 2048,
+    "vocab_size": VOCAB_SIZE,
     "hidden_size": 128,
     "intermediate_size": 384,
     "num_hidden_layers": 4,

@@ -1,16 +1,16 @@
 """Messages of the Decode service between prefill and decode workers: our types to protobuf and back."""
 
-from penstock.wire.codec import common
+from penstock.wire.codec import core_types
 from penstock.wire.messages import Commit, LinkCalls, LinkEvents, LinkWelcome, ReservationEnded, Reserve, Reserved
 from penstock.wire.v1 import decode_pb2 as pb
 
 
 def calls_to_wire(calls: LinkCalls, now_s: float) -> pb.LinkCalls:
     return pb.LinkCalls(
-        hello=common.hello_to_wire(calls.hello),
+        hello=core_types.hello_to_wire(calls.hello),
         reserves=[_reserve_to_wire(reserve) for reserve in calls.reserves],
         commits=[
-            pb.Commit(reservation_id=commit.reservation_id, request=common.request_to_wire(commit.request, now_s))
+            pb.Commit(reservation_id=commit.reservation_id, request=core_types.request_to_wire(commit.request, now_s))
             for commit in calls.commits
         ],
         released=calls.released,
@@ -20,10 +20,11 @@ def calls_to_wire(calls: LinkCalls, now_s: float) -> pb.LinkCalls:
 
 def calls_from_wire(message: pb.LinkCalls, now_s: float) -> LinkCalls:
     return LinkCalls(
-        hello=common.hello_from_wire(message.hello) if message.HasField("hello") else None,
+        hello=core_types.hello_from_wire(message.hello) if message.HasField("hello") else None,
         reserves=tuple(_reserve_from_wire(reserve) for reserve in message.reserves),
         commits=tuple(
-            Commit(commit.reservation_id, common.request_from_wire(commit.request, now_s)) for commit in message.commits
+            Commit(commit.reservation_id, core_types.request_from_wire(commit.request, now_s))
+            for commit in message.commits
         ),
         released=tuple(message.released),
         renewed=tuple(message.renewed),
@@ -35,7 +36,7 @@ def events_to_wire(events: LinkEvents) -> pb.LinkEvents:
         welcome=_welcome_to_wire(events.welcome) if events.welcome else None,
         reserved=[_reserved_to_wire(reserved) for reserved in events.reserved],
         refused=[
-            pb.ReservationEnded(reservation_id=ended.reservation_id, failure=common.failure_to_wire(ended.error))
+            pb.ReservationEnded(reservation_id=ended.reservation_id, failure=core_types.failure_to_wire(ended.error))
             for ended in events.refused
         ],
         started=events.started,
@@ -49,7 +50,8 @@ def events_from_wire(message: pb.LinkEvents) -> LinkEvents:
         welcome=_welcome_from_wire(message.welcome) if message.HasField("welcome") else None,
         reserved=tuple(_reserved_from_wire(reserved) for reserved in message.reserved),
         refused=tuple(
-            ReservationEnded(ended.reservation_id, common.failure_from_wire(ended.failure)) for ended in message.refused
+            ReservationEnded(ended.reservation_id, core_types.failure_from_wire(ended.failure))
+            for ended in message.refused
         ),
         started=tuple(message.started),
         revoked=tuple(message.revoked),
@@ -66,7 +68,7 @@ def _reserve_to_wire(reserve: Reserve) -> pb.Reserve:
         handle=reserve.handle,
         num_tokens=reserve.num_tokens,
         max_new_tokens=reserve.max_new_tokens,
-        block_hashes=common.hashes_to_wire(reserve.block_hashes),
+        block_hashes=core_types.hashes_to_wire(reserve.block_hashes),
     )
 
 
@@ -79,7 +81,7 @@ def _reserve_from_wire(message: pb.Reserve) -> Reserve:
         handle=message.handle,
         num_tokens=message.num_tokens,
         max_new_tokens=message.max_new_tokens,
-        block_hashes=common.hashes_from_wire(message.block_hashes),
+        block_hashes=core_types.hashes_from_wire(message.block_hashes),
     )
 
 
@@ -98,17 +100,17 @@ def _reserved_from_wire(message: pb.Reserved) -> Reserved:
 
 def _welcome_to_wire(welcome: LinkWelcome) -> pb.LinkWelcome:
     return pb.LinkWelcome(
-        worker=common.worker_to_wire(welcome.worker),
-        layouts=[common.layout_to_wire(layout) for layout in welcome.layouts],
-        endpoints=[common.endpoint_to_wire(endpoint) for endpoint in welcome.endpoints],
+        worker=core_types.worker_to_wire(welcome.worker),
+        layouts=[core_types.layout_to_wire(layout) for layout in welcome.layouts],
+        endpoints=[core_types.endpoint_to_wire(endpoint) for endpoint in welcome.endpoints],
         revision=welcome.revision,
     )
 
 
 def _welcome_from_wire(message: pb.LinkWelcome) -> LinkWelcome:
     return LinkWelcome(
-        worker=common.worker_from_wire(message.worker),
-        layouts=tuple(common.layout_from_wire(layout) for layout in message.layouts),
-        endpoints=tuple(common.endpoint_from_wire(endpoint) for endpoint in message.endpoints),
+        worker=core_types.worker_from_wire(message.worker),
+        layouts=tuple(core_types.layout_from_wire(layout) for layout in message.layouts),
+        endpoints=tuple(core_types.endpoint_from_wire(endpoint) for endpoint in message.endpoints),
         revision=message.revision,
     )

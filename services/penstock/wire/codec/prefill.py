@@ -1,14 +1,14 @@
 """Messages of the Prefill service: our types to protobuf and back."""
 
 from penstock.core.types import SampledToken
-from penstock.wire.codec import common
+from penstock.wire.codec import core_types
 from penstock.wire.messages import FirstToken, HandedOff, PrefillCalls, PrefillEnded, PrefillEvents, PrefillStart
 from penstock.wire.v1 import prefill_pb2 as pb
 
 
 def calls_to_wire(calls: PrefillCalls, now_s: float) -> pb.PrefillCalls:
     return pb.PrefillCalls(
-        hello=common.hello_to_wire(calls.hello),
+        hello=core_types.hello_to_wire(calls.hello),
         starts=[_start_to_wire(start, now_s) for start in calls.starts],
         cancelled_handles=calls.cancelled_handles,
     )
@@ -16,7 +16,7 @@ def calls_to_wire(calls: PrefillCalls, now_s: float) -> pb.PrefillCalls:
 
 def calls_from_wire(message: pb.PrefillCalls, now_s: float) -> PrefillCalls:
     return PrefillCalls(
-        hello=common.hello_from_wire(message.hello) if message.HasField("hello") else None,
+        hello=core_types.hello_from_wire(message.hello) if message.HasField("hello") else None,
         starts=tuple(_start_from_wire(start, now_s) for start in message.starts),
         cancelled_handles=tuple(message.cancelled_handles),
     )
@@ -46,24 +46,24 @@ def events_from_wire(message: pb.PrefillEvents) -> PrefillEvents:
 
 def _start_to_wire(start: PrefillStart, now_s: float) -> pb.PrefillStart:
     return pb.PrefillStart(
-        request=common.request_to_wire(start.request, now_s),
-        decode_candidates=[common.worker_to_wire(ref) for ref in start.decode_candidates],
+        request=core_types.request_to_wire(start.request, now_s),
+        decode_candidates=[core_types.worker_to_wire(ref) for ref in start.decode_candidates],
     )
 
 
 def _start_from_wire(message: pb.PrefillStart, now_s: float) -> PrefillStart:
     return PrefillStart(
-        request=common.request_from_wire(message.request, now_s),
-        decode_candidates=tuple(common.worker_from_wire(ref) for ref in message.decode_candidates),
+        request=core_types.request_from_wire(message.request, now_s),
+        decode_candidates=tuple(core_types.worker_from_wire(ref) for ref in message.decode_candidates),
     )
 
 
 def _ended_to_wire(ended: PrefillEnded) -> pb.PrefillEnded:
-    return pb.PrefillEnded(handle=ended.handle, failure=common.failure_to_wire(ended.error))
+    return pb.PrefillEnded(handle=ended.handle, failure=core_types.failure_to_wire(ended.error))
 
 
 def _ended_from_wire(message: pb.PrefillEnded) -> PrefillEnded:
-    return PrefillEnded(message.handle, common.failure_from_wire(message.failure))
+    return PrefillEnded(message.handle, core_types.failure_from_wire(message.failure))
 
 
 def _first_token_to_wire(first: FirstToken) -> pb.FirstToken:
@@ -71,31 +71,33 @@ def _first_token_to_wire(first: FirstToken) -> pb.FirstToken:
     return pb.FirstToken(
         handle=first.handle,
         token_id=first.token.token_id,
-        logprobs=common.logprobs_to_wire(logprobs) if logprobs else None,
+        logprobs=core_types.logprobs_to_wire(logprobs) if logprobs else None,
         num_cached_tokens=first.num_cached_tokens,
         finish_reason=first.finish_reason or "",
-        spans=common.spans_to_wire(first.spans),
+        spans=core_types.spans_to_wire(first.spans),
     )
 
 
 def _first_token_from_wire(message: pb.FirstToken) -> FirstToken:
-    logprobs = common.logprobs_from_wire(message.logprobs) if message.HasField("logprobs") else None
+    logprobs = core_types.logprobs_from_wire(message.logprobs) if message.HasField("logprobs") else None
     return FirstToken(
         handle=message.handle,
         token=SampledToken(message.token_id, logprobs),
         num_cached_tokens=message.num_cached_tokens,
-        finish_reason=common.reason_from_wire(message.finish_reason),
-        spans=common.spans_from_wire(message.spans),
+        finish_reason=core_types.reason_from_wire(message.finish_reason),
+        spans=core_types.spans_from_wire(message.spans),
     )
 
 
 def _handed_off_to_wire(handed_off: HandedOff) -> pb.HandedOff:
     return pb.HandedOff(
         handle=handed_off.handle,
-        decode=common.worker_to_wire(handed_off.decode),
-        spans=common.spans_to_wire(handed_off.spans),
+        decode=core_types.worker_to_wire(handed_off.decode),
+        spans=core_types.spans_to_wire(handed_off.spans),
     )
 
 
 def _handed_off_from_wire(message: pb.HandedOff) -> HandedOff:
-    return HandedOff(message.handle, common.worker_from_wire(message.decode), common.spans_from_wire(message.spans))
+    return HandedOff(
+        message.handle, core_types.worker_from_wire(message.decode), core_types.spans_from_wire(message.spans)
+    )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerState
-from penstock.wire.codec import common
+from penstock.wire.codec import core_types
 from penstock.wire.messages import (
     HeartbeatRequest,
     HeartbeatResponse,
@@ -21,7 +21,7 @@ from penstock.wire.v1 import scheduler_pb2 as pb
 
 def state_to_wire(state: WorkerState) -> pb.WorkerReport:
     return pb.WorkerReport(
-        worker=common.worker_to_wire(state.ref),
+        worker=core_types.worker_to_wire(state.ref),
         role=state.role,
         group=state.group,
         model=state.model,
@@ -47,7 +47,7 @@ def state_to_wire(state: WorkerState) -> pb.WorkerReport:
 def state_from_wire(message: pb.WorkerReport) -> WorkerState:
     """A worker's own report: `heartbeat_s` is left for the receiver to set."""
     return WorkerState(
-        ref=common.worker_from_wire(message.worker),
+        ref=core_types.worker_from_wire(message.worker),
         role=Role(message.role),
         group=message.group,
         model=message.model,
@@ -109,8 +109,8 @@ def joined_from_wire(message: pb.JoinResponse) -> JoinResponse:
 def heartbeat_to_wire(request: HeartbeatRequest) -> pb.HeartbeatRequest:
     return pb.HeartbeatRequest(
         report=state_to_wire(request.state),
-        stored_hashes=common.hashes_to_wire(request.stored_hashes),
-        evicted_hashes=common.hashes_to_wire(request.evicted_hashes),
+        stored_hashes=core_types.hashes_to_wire(request.stored_hashes),
+        evicted_hashes=core_types.hashes_to_wire(request.evicted_hashes),
         is_full=request.is_full,
     )
 
@@ -118,8 +118,8 @@ def heartbeat_to_wire(request: HeartbeatRequest) -> pb.HeartbeatRequest:
 def heartbeat_from_wire(message: pb.HeartbeatRequest) -> HeartbeatRequest:
     return HeartbeatRequest(
         state=state_from_wire(message.report),
-        stored_hashes=common.hashes_from_wire(message.stored_hashes),
-        evicted_hashes=common.hashes_from_wire(message.evicted_hashes),
+        stored_hashes=core_types.hashes_from_wire(message.stored_hashes),
+        evicted_hashes=core_types.hashes_from_wire(message.evicted_hashes),
         is_full=message.is_full,
     )
 
@@ -134,13 +134,13 @@ def heard_from_wire(message: pb.HeartbeatResponse) -> HeartbeatResponse:
 
 def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
     return pb.RouteCalls(
-        hello=common.hello_to_wire(calls.hello),
+        hello=core_types.hello_to_wire(calls.hello),
         queries=[
             pb.RouteQuery(
                 request_id=query.request_id,
                 num_tokens=query.num_tokens,
                 max_tokens=query.max_tokens,
-                block_hashes=common.hashes_to_wire(query.block_hashes),
+                block_hashes=core_types.hashes_to_wire(query.block_hashes),
                 excluded_worker_ids=sorted(query.excluded_worker_ids),
             )
             for query in calls.queries
@@ -150,13 +150,13 @@ def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
 
 def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
     return RouteCalls(
-        hello=common.hello_from_wire(message.hello) if message.HasField("hello") else None,
+        hello=core_types.hello_from_wire(message.hello) if message.HasField("hello") else None,
         queries=tuple(
             RouteQuery(
                 request_id=query.request_id,
                 num_tokens=query.num_tokens,
                 max_tokens=query.max_tokens,
-                block_hashes=common.hashes_from_wire(query.block_hashes),
+                block_hashes=core_types.hashes_from_wire(query.block_hashes),
                 excluded_worker_ids=frozenset(query.excluded_worker_ids),
             )
             for query in message.queries
@@ -198,7 +198,7 @@ def _view_from_wire(message: pb.MembershipView, now_s: float) -> MembershipView:
 def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:
     message = pb.RouteAnswer(request_id=answer.request_id)
     if answer.error:
-        message.failure.CopyFrom(common.failure_to_wire(answer.error))
+        message.failure.CopyFrom(core_types.failure_to_wire(answer.error))
     if answer.decision:
         message.prefill.extend(_candidate_to_wire(candidate) for candidate in answer.decision.prefill)
         message.decode.extend(_candidate_to_wire(candidate) for candidate in answer.decision.decode)
@@ -208,7 +208,7 @@ def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:
 
 def _answer_from_wire(message: pb.RouteAnswer) -> RouteAnswer:
     if message.HasField("failure"):
-        return RouteAnswer(message.request_id, error=common.failure_from_wire(message.failure))
+        return RouteAnswer(message.request_id, error=core_types.failure_from_wire(message.failure))
     decision = RoutingDecision(
         prefill=tuple(_candidate_from_wire(candidate) for candidate in message.prefill),
         decode=tuple(_candidate_from_wire(candidate) for candidate in message.decode),
@@ -219,11 +219,11 @@ def _answer_from_wire(message: pb.RouteAnswer) -> RouteAnswer:
 
 def _candidate_to_wire(candidate: Candidate) -> pb.Candidate:
     return pb.Candidate(
-        worker=common.worker_to_wire(candidate.ref),
+        worker=core_types.worker_to_wire(candidate.ref),
         predicted_s=candidate.predicted_s,
         num_cached_tokens=candidate.num_cached_tokens,
     )
 
 
 def _candidate_from_wire(message: pb.Candidate) -> Candidate:
-    return Candidate(common.worker_from_wire(message.worker), message.predicted_s, message.num_cached_tokens)
+    return Candidate(core_types.worker_from_wire(message.worker), message.predicted_s, message.num_cached_tokens)

@@ -1,8 +1,10 @@
 """At once yes, or at once no with a reason."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+
 from penstock.core.errors import BlocksExhausted, Draining, QueueFull, Refused
 from penstock.core.policies.admission import AdmissionLimits, WorkerLoad, refuse_prefill, refuse_reservation
 
@@ -26,7 +28,7 @@ LIMITS = AdmissionLimits(max_sequences=8, max_pending_tokens=1000)
         ({"is_draining": True, "num_sequences": 8, "num_free_blocks": 0}, 1, 1, Draining),  # the reason that lasts
     ],
 )
-def test_prefill(changes: dict[str, int], num_tokens: int, num_blocks: int, refusal: type[Refused] | None) -> None:
+def test_prefill(changes: dict[str, Any], num_tokens: int, num_blocks: int, refusal: type[Refused] | None) -> None:
     answer = refuse_prefill(replace(IDLE, **changes), num_tokens, num_blocks, LIMITS)
     assert type(answer) is (refusal or type(None))
 
@@ -44,7 +46,7 @@ def test_prefill(changes: dict[str, int], num_tokens: int, num_blocks: int, refu
         ({"is_draining": True}, 0, Draining),
     ],
 )
-def test_reservation(changes: dict[str, int], num_blocks: int, refusal: type[Refused] | None) -> None:
+def test_reservation(changes: dict[str, Any], num_blocks: int, refusal: type[Refused] | None) -> None:
     answer = refuse_reservation(replace(IDLE, **changes), num_blocks, LIMITS)
     assert type(answer) is (refusal or type(None))
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from penstock.core.policies.batching import BatchLimits, num_new_blocks, plan_batch
 from penstock.core.types import Request, SamplingParams, Sequence
 

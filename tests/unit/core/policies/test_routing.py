@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ POLICY = RoutingPolicy()
 ORDINARY_ID = "request-0"
 
 
-def worker(name: str, role: Role = Role.PREFILL, **changes: object) -> WorkerState:
+def worker(name: str, role: Role = Role.PREFILL, **changes: Any) -> WorkerState:
     state = WorkerState(
         ref=WorkerRef(name, 1, f"{name}:1"),
         role=role,
@@ -25,15 +26,15 @@ def worker(name: str, role: Role = Role.PREFILL, **changes: object) -> WorkerSta
         prefill_base_s=0.01,
         prefill_s_per_token=1e-4,
     )
-    return replace(state, **changes)  # type: ignore[arg-type]
+    return replace(state, **changes)
 
 
-def query(num_tokens: int = 1000, request_id: str = ORDINARY_ID, **changes: object) -> RouteQuery:
-    return replace(RouteQuery(request_id, num_tokens, max_tokens=64), **changes)  # type: ignore[arg-type]
+def query(num_tokens: int = 1000, request_id: str = ORDINARY_ID, **changes: Any) -> RouteQuery:
+    return replace(RouteQuery(request_id, num_tokens, max_tokens=64), **changes)
 
 
-def route(*workers: WorkerState, cached: dict[str, int] | None = None, **changes: object) -> RoutingDecision:
-    return rank(query(**changes), workers, cached or {}, NOW_S, POLICY)  # type: ignore[arg-type]
+def route(*workers: WorkerState, cached: dict[str, int] | None = None, **changes: Any) -> RoutingDecision:
+    return rank(query(**changes), workers, cached or {}, NOW_S, POLICY)
 
 
 def names(candidates: tuple[object, ...]) -> list[str]:
@@ -58,7 +59,7 @@ DECODE = worker("d", Role.DECODE)
     ],
 )
 def test_prefill_is_ranked_by_predicted_ttft(
-    better: dict[str, object], worse: dict[str, object], cached: dict[str, int]
+    better: dict[str, Any], worse: dict[str, Any], cached: dict[str, int]
 ) -> None:
     decision = route(worker("worse", **worse), worker("better", **better), DECODE, cached=cached)
     assert names(decision.prefill) == ["better", "worse"]
@@ -90,7 +91,7 @@ def test_prefill_is_ranked_by_predicted_ttft(
     ],
 )
 def test_decode_is_ranked_by_predicted_interval_and_room(
-    better: dict[str, object], worse: dict[str, object], cached: dict[str, int]
+    better: dict[str, Any], worse: dict[str, Any], cached: dict[str, int]
 ) -> None:
     workers = worker("worse", Role.DECODE, **worse), worker("better", Role.DECODE, **better)
     assert names(route(worker("p"), *workers, cached=cached).decode) == ["better", "worse"]
@@ -106,7 +107,7 @@ def test_decode_is_ranked_by_predicted_interval_and_room(
         pytest.param({"role": Role.ENCODER}, (), id="encoder"),
     ],
 )
-def test_unfit_workers_are_left_out(changes: dict[str, object], excluded: tuple[str, ...]) -> None:
+def test_unfit_workers_are_left_out(changes: dict[str, Any], excluded: tuple[str, ...]) -> None:
     decision = route(worker("out", **changes), worker("in"), DECODE, excluded_worker_ids=frozenset(excluded))
     assert names(decision.prefill) == ["in"]
 

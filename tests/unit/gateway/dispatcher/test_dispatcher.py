@@ -81,7 +81,9 @@ def test_tokens_are_put_in_order_whatever_order_the_streams_speak_in(pair: FakeC
             await pass_time(0.001)
         assert await read(generation) == [100, 101, 102]
         assert generation.finish_reason is FinishReason.STOP
-        assert not prefill.cancelled and not decode.cancelled
+        end = max(order.index("p"), order.index("f"))
+        # before the hand-off nobody knows whether the prefill worker looks for another to decode it
+        assert prefill.cancelled == decode.cancelled == ([] if "h" in order[:end] else [handle])
 
     pair.run(scenario)
 

@@ -1,0 +1,173 @@
+"""One example at least of every message, with every field used: what the codec is tested on."""
+
+from dataclasses import replace
+from typing import Any
+
+from penstock.core.blocks import hash_blocks
+from penstock.core.errors import BlocksExhausted, NoWorkers, WorkerLost
+from penstock.core.kv_layout import KvLayout, TransferEndpoint
+from penstock.core.types import (
+    Candidate,
+    FinishReason,
+    Request,
+    Role,
+    RouteQuery,
+    RoutingDecision,
+    SampledToken,
+    SamplingParams,
+    TokenLogprobs,
+    WorkerRef,
+    WorkerState,
+)
+from penstock.wire import messages as m
+
+HELLO = m.Hello("gateway-1", (1 << 64) - 1, 1 << 63)
+REF = WorkerRef("prefill-0", (1 << 64) - 2, "10.0.0.1:5000")
+SPANS = (m.StageSpan("queue", 1.5, 0.25), m.StageSpan("prefill", 0.25, 0.0))
+LOGPROBS = TokenLogprobs(-0.5, (1, 2), (-0.5, -1.25))
+REQUEST = Request(
+    request_id="r-1",
+    attempt=2,
+    gateway_id="gateway-1",
+    handle=(1 << 64) - 1,
+    prompt_token_ids=(1, 2, 151_935),
+    sampling=SamplingParams(
+        temperature=0.7,
+        top_p=0.9,
+        top_k=40,
+        min_p=0.05,
+        presence_penalty=-0.3,
+        frequency_penalty=0.4,
+        repetition_penalty=1.1,
+        logit_bias=((7, -100.0), (8, 0.5)),
+        seed=(1 << 64) - 1,
+        max_tokens=100,
+        min_tokens=3,
+        stop_token_ids=(9, 10),
+        ignore_eos=True,
+        num_logprobs=0,
+    ),
+    output_token_ids=(11, 12),
+    block_hashes=tuple(hash_blocks(range(40))),
+    first_token_deadline_s=130.0,
+    priority=-5,
+    traceparent="00-aa-bb-01",
+)
+PLAIN_REQUEST = Request("r", 0, "g", 0, (1,), SamplingParams())
+STATE = WorkerState(
+    ref=REF,
+    role=Role.MIXED,
+    group="g",
+    model="model",
+    revision="abc",
+    metrics_address="10.0.0.1:9000",
+    block_size=32,
+    num_blocks=1000,
+    num_free_blocks=900,
+    num_waiting=1,
+    num_running=2,
+    max_num_sequences=128,
+    num_prefill_tokens=3,
+    num_context_tokens=4,
+    prefill_base_s=0.002,
+    prefill_s_per_token=0.0001,
+    token_interval_s=0.03,
+    is_draining=True,
+    transports=(("decode-0", "ucx"), ("decode-1", "tcp")),
+    version="0.1.0",
+)
+LAYOUT = KvLayout(24, 8, 128, 32, 1000, 2, "bfloat16", tp_rank=1, tp_size=2)
+CANDIDATE = Candidate(REF, 0.5, 64)
+CALLS: list[tuple[str, Any]] = [
+    ("Prefill/Serve", m.PrefillCalls()),
+    ("Prefill/Serve", m.PrefillCalls(HELLO, (m.PrefillStart(REQUEST, (REF, REF)),), (1, 1 << 63))),
+    ("Prefill/Serve", m.PrefillCalls(starts=(m.PrefillStart(PLAIN_REQUEST, ()),))),
+    ("Decode/Stream", m.DecodeCalls()),
+    ("Decode/Stream", m.DecodeCalls(HELLO, (1, 1 << 63))),
+    ("Decode/Link", m.LinkCalls()),
+    (
+        "Decode/Link",
+        m.LinkCalls(
+            HELLO,
+            (m.Reserve(1 << 63, "r", 2, "g", 1 << 63, 100, 50, tuple(hash_blocks(range(32)))),),
+            (m.Commit(1 << 63, REQUEST),),
+            (1, 2),
+            (3, 4),
+        ),
+    ),
+    ("Decode/Link", m.LinkCalls(reserves=(m.Reserve(0, "", 0, "", 0, 0, 0),), commits=(m.Commit(0, PLAIN_REQUEST),))),
+    ("Router/Route", m.RouteCalls()),
+    (
+        "Router/Route",
+        m.RouteCalls(HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"})),)),
+    ),
+    ("Router/Route", m.RouteCalls(queries=(RouteQuery("r", 10, 20),))),
+    ("Router/Heartbeat", m.HeartbeatRequest(STATE, tuple(hash_blocks(range(32))), tuple(hash_blocks(range(48))), True)),
+    ("Router/Heartbeat", m.HeartbeatRequest(WorkerState(REF, Role.PREFILL))),
+    ("Membership/Register", m.RegisterRequest(STATE)),
+    ("Membership/Join", m.JoinRequest("gateway-1")),
+    ("Worker/Drain", m.DrainRequest(2.5)),
+    ("Worker/Holdings", m.HoldingsRequest()),
+]
+REPLIES: list[tuple[str, Any]] = [
+    ("Prefill/Serve", m.PrefillEvents()),
+    (
+        "Prefill/Serve",
+        m.PrefillEvents(
+            (1, 1 << 63),
+            (m.PrefillEnded(2, BlocksExhausted("Full.")),),
+            (m.FirstToken(3, SampledToken(9, LOGPROBS), 32, FinishReason.STOP, SPANS),),
+            (m.HandedOff(4, REF, SPANS),),
+            (m.PrefillEnded(5, WorkerLost("Gone.")),),
+            True,
+        ),
+    ),
+    ("Prefill/Serve", m.PrefillEvents(first_tokens=(m.FirstToken(0, SampledToken(0)),))),
+    ("Prefill/Serve", m.PrefillEvents(first_tokens=(m.FirstToken(0, SampledToken(0, TokenLogprobs(0.0))),))),
+    ("Decode/Stream", m.StepOutputs(0)),
+    (
+        "Decode/Stream",
+        m.StepOutputs(
+            7,
+            (1, 1 << 63),
+            (0, 151_935),
+            (0, 5),
+            (
+                m.Finished(1, FinishReason.LENGTH, None, SPANS),
+                m.Finished(2, None, WorkerLost("Gone.")),
+            ),
+            ((1, LOGPROBS), (2, TokenLogprobs(-1.0))),
+        ),
+    ),
+    ("Decode/Link", m.LinkEvents()),
+    (
+        "Decode/Link",
+        m.LinkEvents(
+            m.LinkWelcome(REF, (LAYOUT,), (TransferEndpoint("ucx", b"\0\xff", "host"),), "abc"),
+            (m.Reserved(1 << 63, (5, 6), 32, 10.0),),
+            (m.ReservationEnded(1, BlocksExhausted("Full.")),),
+            (2, 3),
+            (4,),
+            True,
+        ),
+    ),
+    ("Router/Route", m.RouteEvents()),
+    (
+        "Router/Route",
+        m.RouteEvents(
+            (
+                m.RouteAnswer("r", RoutingDecision((CANDIDATE,), (CANDIDATE, Candidate(REF)), True)),
+                m.RouteAnswer("s", RoutingDecision((CANDIDATE,), (), False)),
+                m.RouteAnswer("t", error=NoWorkers("Nobody.")),
+            ),
+            m.MembershipView("g", (replace(STATE, heartbeat_s=95.0), WorkerState(REF, Role.DECODE))),
+        ),
+    ),
+    ("Router/Heartbeat", m.HeartbeatResponse(True)),
+    ("Router/Heartbeat", m.HeartbeatResponse(False)),
+    ("Membership/Register", m.RegisterResponse("10.0.0.1:7000", 0.25)),
+    ("Membership/Join", m.JoinResponse((("default", "10.0.0.1:7000"), ("long", "10.0.0.2:7000")))),
+    ("Worker/Drain", m.DrainResponse(12)),
+    ("Worker/Holdings", m.Holdings()),
+    ("Worker/Holdings", m.Holdings(1, 2, 3, 4, 5, 6)),
+]
