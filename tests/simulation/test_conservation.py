@@ -87,10 +87,10 @@ def test_a_prompt_that_fits_nowhere_fails_alone() -> None:
 def test_a_thousand_workers_share_the_work() -> None:
     cost = CostSpec(model="Llama-3-8B")
     pools = (replace(PREFILL, count=500, cost=cost), replace(DECODE, count=500, cost=cost))
-    cluster = run(Scenario(pools=pools), traffic(1000.0, 1000, output=30))
+    cluster = run(Scenario(pools=pools), traffic(1000.0, 500, output=30))
     shares = [worker.engine.totals.num_prompt_tokens for worker in cluster.workers.values()]
-    assert cluster.metrics.totals.num_finished == 1000
-    assert sum(share > 0 for share in shares) > 300
+    assert cluster.metrics.totals.num_finished == 500
+    assert sum(share > 0 for share in shares) > 200
 
 
 def test_memory_does_not_grow_with_the_trace() -> None:
