@@ -44,7 +44,8 @@ class PoolSpec:
             BatchLimits(self.max_step_tokens, self.max_sequences),
             is_prefill_first=self.batching == "prefill_first",
             overhead_s=self.step_overhead_s,
-            max_run_steps=self.max_run_steps,
+            # a mixed worker takes prompts between any two of its steps, and its prefix cache must be up to date then
+            max_run_steps=1 if self.role is Role.MIXED else self.max_run_steps,
         )
         return WorkerPlan(
             role=self.role,
