@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, hash_blocks
 from penstock.core.errors import DeadlineExceeded, NoWorkers, Overloaded, PenstockError, RequestCancelled, WorkerLost
+from penstock.core.patience import Patience
 from penstock.core.policies.forwarding import (
     WorkerLife,
     excluded_ids,
@@ -27,7 +28,6 @@ from penstock.gateway.attempt import Attempt
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
-from penstock.gateway.patience import Patience
 from penstock.gateway.routes import Routes
 from penstock.gateway.waiting_queue import WaitingQueue
 from penstock.gateway.worker_sessions import WorkerSessions

@@ -5,15 +5,8 @@ Life of a request: step 4. Nothing queues at a worker beyond what its next steps
 
 import asyncio
 import heapq
-from typing import NamedTuple
 
-
-class Place(NamedTuple):
-    """Where a request stands; smaller is earlier. Kept when it is refused once more."""
-
-    deadline_s: float
-    urgency: int  # minus priority
-    arrival: int
+from penstock.core.patience import Place
 
 
 class WaitingQueue:

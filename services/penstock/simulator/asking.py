@@ -1,41 +1,11 @@
-"""One simulated request as its gateway knows it: what workers are offered, and how long it goes on looking for one."""
+"""One simulated request as its gateway knows it: what workers are offered, attempt after attempt."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, hash_blocks
 from penstock.core.timeline import Timeline
 from penstock.core.types import Request, RouteQuery, SamplingParams
-from penstock.simulator.waiting import Place
 from penstock.simulator.workload import RequestSpec, block_hashes
-
-
-@dataclass(slots=True)
-class Patience:
-    """Until the first token the deadline counts; after it a reader waits. Mirrors `gateway.patience`."""
-
-    first_token_deadline_s: float
-    urgency: int  # minus priority
-    arrival: int
-    progress_s: float  # the start, then whenever an attempt ended that had brought tokens
-    is_streaming: bool = False
-
-    def brought_tokens(self, now_s: float) -> None:
-        self.progress_s, self.is_streaming = now_s, True
-
-    @property
-    def deadline_s(self) -> float:
-        """Infinite when none was given, or when it has been met."""
-        return float("inf") if self.is_streaming else self.first_token_deadline_s
-
-    def until_s(self, patience_s: float) -> float:
-        """How long to wait: until the deadline while there is one, else `patience_s` from the last progress."""
-        return self.deadline_s if self.deadline_s < float("inf") else self.progress_s + patience_s
-
-    @property
-    def place(self) -> Place:
-        """What streams already goes first."""
-        return Place(float("-inf") if self.is_streaming else self.deadline_s, self.urgency, self.arrival)
 
 
 class Conversation:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from penstock.core.errors import DeadlineExceeded, NoWorkers, Overloaded, PenstockError, WorkerLost
+from penstock.core.patience import Patience
 from penstock.core.policies.forwarding import WorkerLife, excluded_ids, life_of, order_candidates, waits_for_capacity
 from penstock.core.timeline import Span, Stage, Timeline
 from penstock.core.types import Candidate, RoutingDecision, WorkerRef
-from penstock.simulator.asking import Conversation, Patience
+from penstock.simulator.asking import Conversation
 from penstock.simulator.attempt import Attempt
 from penstock.simulator.gateway import Desk
 from penstock.simulator.workload import RequestSpec
@@ -26,7 +27,7 @@ class SimulatedDriver:
         self._desk = desk
         self._timeline = Timeline(now_s)
         self._conversation = Conversation(spec, number, self._timeline)
-        self._patience = Patience(now_s + spec.first_token_deadline_s, -spec.priority, number, now_s)
+        self._patience = Patience(now_s + spec.first_token_deadline_s, spec.priority, number, now_s)
         self._num_losses = 0
         self._lost: set[WorkerLife] = set()
         self._backoff_s = desk.limits.min_backoff_s

@@ -6,19 +6,11 @@ Mirrors `gateway.waiting_queue`: one piece of news wakes one, and each that gets
 from collections.abc import Callable
 from functools import partial
 from heapq import heappop, heappush
-from typing import NamedTuple
 
+from penstock.core.patience import Place
 from penstock.simulator.events import EventQueue
 
 OnTurn = Callable[[bool], None]
-
-
-class Place(NamedTuple):
-    """Where a request stands; smaller is earlier. Kept when it is refused once more."""
-
-    deadline_s: float
-    urgency: int  # minus priority
-    arrival: int
 
 
 class _Waiter:

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from penstock.gateway.waiting_queue import Place, WaitingQueue
+from penstock.core.patience import Place
+from penstock.gateway.waiting_queue import WaitingQueue
 
 FOREVER_S = 3600.0
 

@@ -1,7 +1,8 @@
 """The gateway's one queue, in virtual time."""
 
+from penstock.core.patience import Place
 from penstock.simulator.events import EventQueue
-from penstock.simulator.waiting import Place, WaitingQueue
+from penstock.simulator.waiting import WaitingQueue
 
 
 class Line:

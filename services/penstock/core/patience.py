@@ -1,8 +1,15 @@
 """How long one request goes on looking for a worker, and where it stands among those that look."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from penstock.gateway.waiting_queue import Place
+
+class Place(NamedTuple):
+    """Where a request stands; smaller is earlier. Kept when it is refused once more."""
+
+    deadline_s: float
+    urgency: int  # minus priority
+    arrival: int
 
 
 @dataclass(slots=True)
