@@ -59,7 +59,10 @@ def processor(machine: Machine) -> Finding:
     what = f"{cpu.model}, {cpu.num_usable} usable cores, {' '.join(cpu.instruction_sets) or 'no vector extensions'}"
     if "amx_bf16" in cpu.instruction_sets or "avx512_bf16" in cpu.instruction_sets:
         return Finding("processor", Verdict.GOOD, what, "bfloat16 models run in bfloat16 at full speed on the CPU")
-    return Finding("processor", Verdict.NOTE, what, "on the CPU, --dtype float32 is faster here than bfloat16")
+    if "avx512bw" in cpu.instruction_sets:
+        return Finding("processor", Verdict.NOTE, what, "on the CPU, --dtype float32 is faster here than bfloat16")
+    advice = "16-bit weights are widened to float32 in memory; --dtype float32 takes no more and is faster"
+    return Finding("processor", Verdict.NOTE, what, advice)
 
 
 def memory(machine: Machine) -> Finding:

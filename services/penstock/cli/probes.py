@@ -20,7 +20,7 @@ from penstock.runtime.settings import child_environment
 RunCommand = Callable[[Sequence[str], dict[str, str]], str]
 
 PACKAGES = ("penstock", "torch", "ray", "ucxx-cu12", "libucx-cu12", "triton", "grpcio", "tokenizers", "uvloop")
-INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512f", "avx2", "sve", "asimd")
+INSTRUCTION_SETS = ("amx_bf16", "amx_int8", "avx512_bf16", "avx512bw", "avx2", "sve", "asimd")
 COMMAND_TIMEOUT_S = 10.0
 
 

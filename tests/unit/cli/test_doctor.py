@@ -49,7 +49,8 @@ UNLIMITED = replace(LAPTOP.memory, lockable_bytes=None)
         ("compute", {"gpus": (GPU,)}, Verdict.BAD, "built without CUDA"),
         ("compute", {"gpus": (GPU,), "versions": {"torch": "2.13.0"}}, Verdict.GOOD, "workers compute on cuda"),
         ("compute", {"versions": {}}, Verdict.BAD, "only --engine mock runs"),
-        ("processor", {}, Verdict.NOTE, "--dtype float32 is faster"),
+        ("processor", {}, Verdict.NOTE, "widened to float32"),
+        ("processor", {"cpu": Cpu("x", 2, ("avx512bw", "avx2"))}, Verdict.NOTE, "--dtype float32 is faster"),
         ("processor", {"cpu": Cpu("x", 2, ("amx_bf16",))}, Verdict.GOOD, "bfloat16"),
         ("memory", {}, Verdict.GOOD, "each worker takes"),
         ("memory", {"memory": replace(LAPTOP.memory, num_available_bytes=GIB)}, Verdict.BAD, "wants 4.0 GiB"),
@@ -126,7 +127,7 @@ def test_ucx_transports_are_listed_once() -> None:
 @pytest.mark.parametrize(
     ("cpuinfo", "cpu"),
     [
-        ("model name : Xeon\nflags : fpu avx2 avx512f amx_bf16\n", Cpu("Xeon", 4, ("amx_bf16", "avx512f", "avx2"))),
+        ("model name : Xeon\nflags : fpu avx2 avx512bw amx_bf16\n", Cpu("Xeon", 4, ("amx_bf16", "avx512bw", "avx2"))),
         ("Features : fp asimd sve\n", Cpu("unknown", 4, ("sve", "asimd"))),
         ("", Cpu("unknown", 4, ())),
     ],
