@@ -7,10 +7,10 @@ from statistics import fmean
 import pytest
 
 from penstock.core.policies.disaggregation import DisaggregationPolicy
+from penstock.core.route_book import RouteRules
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.gateway import GatewayLimits
-from penstock.simulator.router import RouterRules
 from penstock.simulator.scenario import PoolSpec, Scenario
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.workload import RequestSpec
@@ -121,7 +121,7 @@ def test_separate_pools_keep_token_intervals_free_of_prompts() -> None:
 
 
 def test_mixed_workers_hand_over_only_when_it_pays() -> None:
-    slow = RouterRules(disaggregation=DisaggregationPolicy(transfer_base_s=1e6))
+    slow = RouteRules(disaggregation=DisaggregationPolicy(transfer_base_s=1e6))
     cluster = run(Scenario(pools=(replace(MIXED, count=4),), router=slow), traffic(20.0))
     assert cluster.network.totals.num_bytes == 0
 
@@ -135,7 +135,7 @@ def test_routing_by_prefix_and_load_beats_taking_turns() -> None:
     pools = (replace(PREFILL, count=4, num_kv_tokens=70_000), DECODE)
 
     def mean_ttft_s(order: str) -> float:
-        return fmean(ttfts(run(Scenario(pools=pools, router=RouterRules(order=order)), requests)))
+        return fmean(ttfts(run(Scenario(pools=pools, router=RouteRules(order=order)), requests)))
 
     means_s = [mean_ttft_s(order) for order in ("predicted", "least_load", "round_robin")]
     assert means_s[0] < 0.7 * min(means_s[1:])

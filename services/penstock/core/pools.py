@@ -22,6 +22,16 @@ class Pool(StrEnum):
     DECODE_TO_PREFILL = "decode_to_prefill"
 
 
+def pool_of(worker: WorkerState) -> Pool:
+    """Where it belongs by what it says of itself: whoever still has work of the other role is on its way.
+
+    A decode worker has no prompt tokens waiting but those of sequences it has preempted, which is a passing thing.
+    """
+    if worker.role is Role.PREFILL:
+        return Pool.DECODE_TO_PREFILL if worker.num_decoding else Pool.PREFILL
+    return Pool.PREFILL_TO_DECODE if worker.num_prefill_tokens else Pool.DECODE
+
+
 @dataclass(frozen=True, slots=True)
 class Flip:
     """Change one worker's role. `worker_id` is empty while only the direction is decided."""

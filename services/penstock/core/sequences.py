@@ -81,6 +81,11 @@ class SequenceBook:
         return under_way + sum(s.num_tokens_to_run for s in chain(self.waiting, self.preempted))
 
     @property
+    def num_decoding(self) -> int:
+        """Running sequences whose prompt is computed."""
+        return sum(s.num_tokens_to_run == 1 and not s.is_prefill_only for s in self.running)
+
+    @property
     def num_context_tokens(self) -> int:
         """KV tokens of running sequences."""
         return sum(sequence.num_computed_tokens for sequence in self.running)

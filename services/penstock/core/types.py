@@ -203,6 +203,7 @@ class WorkerState:
     num_free_blocks: int = 0  # free or evictable
     num_waiting: int = 0
     num_running: int = 0
+    num_decoding: int = 0  # of those that run: past their prompt
     max_num_sequences: int = 256
     num_prefill_tokens: int = 0  # accepted prompt tokens not yet computed
     num_context_tokens: int = 0  # KV tokens of running sequences

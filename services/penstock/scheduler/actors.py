@@ -20,6 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from penstock.core.errors import WorkerLost
 from penstock.core.policies.routing import RoutingPolicy
+from penstock.core.route_book import RouteRules
+from penstock.core.routing_orders import OrderPolicies
+from penstock.core.timeline import Slo
 from penstock.core.types import WorkerState
 from penstock.runtime import lifecycle
 from penstock.runtime.server import RpcServer
@@ -29,7 +32,7 @@ from penstock.scheduler.directory import Directory, GroupSummary
 from penstock.scheduler.metrics import DirectoryMetrics, RouterMetrics
 from penstock.scheduler.ports import nth_address, port_of, settle
 from penstock.scheduler.ray_session import NAMESPACE
-from penstock.scheduler.router import Router, RouterPolicies
+from penstock.scheduler.router import Router
 from penstock.scheduler.router_service import RouterService
 
 log = logging.getLogger(__name__)
@@ -58,8 +61,7 @@ class GroupRouter:
 
     def __init__(self, group: str, addresses: Addresses, settings: SchedulerSettings) -> None:
         _begin_process(f"router-{group}", settings)
-        routing = RoutingPolicy(stale_s=_MISSED_HEARTBEATS * settings.heartbeat_interval_s)
-        self._router = Router(group, settings.lease_s, RouterPolicies(routing=routing))
+        self._router = Router(group, _rules(settings))
         registry = CollectorRegistry()
         self._service = RouterService(self._router, RouterMetrics(registry, group))
         self._addresses = addresses
@@ -195,6 +197,15 @@ async def actor_call(answer: Awaitable[Result], name: str, timeout_s: float = _C
             return await answer
     except (RayError, TimeoutError) as error:
         raise WorkerLost(f"Actor {name} does not answer: {type(error).__name__}.") from error
+
+
+def _rules(settings: SchedulerSettings) -> RouteRules:
+    """How every group's router decides."""
+    orders = OrderPolicies(
+        routing=RoutingPolicy(stale_s=_MISSED_HEARTBEATS * settings.heartbeat_interval_s),
+        slo=Slo(settings.ttft_slo_s, settings.tpot_slo_s),
+    )
+    return RouteRules(settings.routing, orders, lease_s=settings.lease_s)
 
 
 def _begin_process(name: str, settings: SchedulerSettings) -> None:

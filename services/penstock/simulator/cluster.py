@@ -134,7 +134,7 @@ class Cluster:
                 self.router.heartbeat(worker.describe(), sorted(stored), sorted(evicted))
         if self.router.tick(self.events.now_s):
             self.desk.queue.wake()
-        self.events.after(self.scenario.router.heartbeat_interval_s, self._beat)
+        self.events.after(self.scenario.heartbeat_interval_s, self._beat)
 
     def _sample(self) -> None:
         if self._is_busy:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from penstock.core.errors import InvalidSettings
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.route_book import RouteRules
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
 from penstock.simulator.gateway import GatewayLimits
 from penstock.simulator.planner import StepRules
-from penstock.simulator.router import RouterRules
 from penstock.simulator.surroundings import HandoffLimits
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.worker import WorkerPlan
@@ -75,10 +75,11 @@ class Scenario:
     pools: tuple[PoolSpec, ...] = (PoolSpec(),)
     slo: Slo = field(default_factory=Slo)
     transfer: TransferCosts = field(default_factory=TransferCosts)
-    router: RouterRules = field(default_factory=RouterRules)
+    router: RouteRules = field(default_factory=RouteRules)
     gateway: GatewayLimits = field(default_factory=GatewayLimits)
     handoff: HandoffLimits = field(default_factory=HandoffLimits)
     failures: tuple[Failure, ...] = ()
+    heartbeat_interval_s: float = 0.5
     rpc_s: float = 0.0005  # one way, between any two processes
     sample_interval_s: float = 1.0  # of the pools' histories, at first
 

@@ -76,6 +76,7 @@ class SimulatedWorker:
             num_free_blocks=book.pool.num_free,
             num_waiting=book.num_waiting,
             num_running=len(book.running),
+            num_decoding=book.num_decoding,
             max_num_sequences=plan.admission.max_sequences,
             num_prefill_tokens=book.num_pending_tokens,
             num_context_tokens=book.num_context_tokens,

@@ -178,6 +178,7 @@ class Worker:
             num_free_blocks=book.pool.num_free,
             num_waiting=book.num_waiting,
             num_running=len(book.running),
+            num_decoding=book.num_decoding,
             max_num_sequences=settings.max_num_sequences,
             num_prefill_tokens=book.num_pending_tokens,
             num_context_tokens=book.num_context_tokens,

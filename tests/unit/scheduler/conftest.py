@@ -1,11 +1,6 @@
-"""A clock that is set by hand, and workers that describe themselves."""
-
-from collections.abc import Callable
-from dataclasses import replace
+"""A clock that is set by hand."""
 
 import pytest
-
-from penstock.core.types import Role, WorkerRef, WorkerState
 
 
 class FakeClock:
@@ -16,20 +11,6 @@ class FakeClock:
         return self.now
 
 
-MakeWorker = Callable[..., WorkerState]
-
-
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture
-def make_worker() -> MakeWorker:
-    def make(name: str, role: Role = Role.PREFILL, incarnation: int = 1, **changes: object) -> WorkerState:
-        state = WorkerState(
-            ref=WorkerRef(name, incarnation, f"{name}:1"), role=role, num_blocks=1000, num_free_blocks=1000
-        )
-        return replace(state, **changes)  # type: ignore[arg-type]
-
-    return make

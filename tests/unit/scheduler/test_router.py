@@ -16,7 +16,7 @@ HASHES = tuple(hash_blocks(list(range(1000))))
 
 @pytest.fixture
 def router(clock: Callable[[], float], make_worker: MakeWorker) -> Router:
-    made = Router("default", lease_s=3.0, now_s=clock)
+    made = Router("default", now_s=clock)
     for n in range(2):
         made.admit(make_worker(f"p{n}"))
         made.admit(make_worker(f"d{n}", Role.DECODE))
@@ -38,7 +38,7 @@ def test_routes_pair_a_prefill_with_a_decode_worker(router: Router) -> None:
 
 
 def test_a_lone_mixed_worker_decodes_in_place(clock: Callable[[], float], make_worker: MakeWorker) -> None:
-    router = Router("default", lease_s=3.0, now_s=clock)
+    router = Router("default", now_s=clock)
     router.admit(make_worker("m", Role.MIXED))
     assert not decide(router).disaggregate
 

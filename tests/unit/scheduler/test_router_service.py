@@ -45,7 +45,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def service(clock: Callable[[], float], make_worker: MakeWorker, registry: CollectorRegistry) -> RouterService:
-    router = Router("default", lease_s=3.0, now_s=clock)
+    router = Router("default", now_s=clock)
     made = RouterService(router, RouterMetrics(registry, "default"), refresh_s=0.5, now_s=clock)
     made.admit(make_worker("p0"))
     made.admit(make_worker("d0", Role.DECODE))

@@ -3,9 +3,9 @@
 import pytest
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.route_book import RouteRules
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.cost_model import CostSpec, build_cost_model
-from penstock.simulator.router import RouterRules
 from penstock.simulator.scenario import Failure, PoolSpec, Scenario
 
 
@@ -31,7 +31,7 @@ def test_pools_that_cannot_be_are_refused(pool: PoolSpec, key: str) -> None:
 
 def test_a_routing_order_must_be_known() -> None:
     with pytest.raises(InvalidSettings, match="round_robin"):
-        RouterRules(order="alphabet")
+        RouteRules(order="alphabet")
 
 
 def test_a_model_of_ones_own_has_a_roofline() -> None:

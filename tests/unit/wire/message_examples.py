@@ -66,6 +66,7 @@ STATE = WorkerState(
     num_free_blocks=900,
     num_waiting=1,
     num_running=2,
+    num_decoding=1,
     max_num_sequences=128,
     num_prefill_tokens=3,
     num_context_tokens=4,

@@ -148,6 +148,7 @@ async def test_describes_what_it_holds(one: Process) -> None:
     state = one.worker.state()
     assert (state.num_waiting, state.num_running, state.num_prefill_tokens) == (0, 2, 0)
     assert state.num_context_tokens > 80
+    assert state.num_decoding == 2
     assert state.token_interval_s == pytest.approx(STEP_S)
     costs = one.worker._engine.costs
     assert (state.prefill_base_s, state.prefill_s_per_token) == (costs.prefill_base_s, costs.prefill_s_per_token)

@@ -66,16 +66,24 @@ def rank(
     `num_cached_tokens` maps a worker_id to how many leading tokens of the request its prefix cache holds. Where one
     of the two roles is missing, the workers of the other serve alone: `decode` is empty, `disaggregate` False.
     """
-    able = _able(query, workers, now_s - policy.stale_s)
-    prefill = [worker for worker in able if worker.role in _PREFILL_ROLES]
-    decode = [worker for worker in able if worker.role in _DECODE_ROLES]
-    decisions = [_rank_pools(query, *pools, num_cached_tokens, policy) for pools in _by_revision(prefill, decode)]
+    pools = able_pools(query, workers, now_s - policy.stale_s)
+    decisions = [_rank_pools(query, prefill, decode, num_cached_tokens, policy) for prefill, decode in pools]
     # In the middle of a rollout a revision may still lack one of the roles: a whole one is better.
     return min(
         decisions,
         key=lambda decision: (not decision.disaggregate, decision.prefill[0].predicted_s),
         default=RoutingDecision(prefill=(), decode=(), disaggregate=False),
     )
+
+
+def able_pools(
+    query: RouteQuery, workers: Iterable[WorkerState], fresh_since_s: float
+) -> list[tuple[list[WorkerState], list[WorkerState]]]:
+    """The prefill and the decode workers a request may go to, one pair of lists for each revision that has any."""
+    able = _able(query, workers, fresh_since_s)
+    prefill = [worker for worker in able if worker.role in _PREFILL_ROLES]
+    decode = [worker for worker in able if worker.role in _DECODE_ROLES]
+    return _by_revision(prefill, decode)
 
 
 def _able(query: RouteQuery, workers: Iterable[WorkerState], fresh_since_s: float) -> list[WorkerState]:

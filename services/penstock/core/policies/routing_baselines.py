@@ -1,6 +1,7 @@
 """Rankings of one pool that others are compared with: each answers "which worker first" by one simple rule.
 
     round_robin       the next in turn                                                 every system's default
+    random            in an order hashed from request and worker                       Mooncake's baseline
     least_load        fewest sequences, then fewest tokens                             xLLM's "minimal load"
     prefix_affinity   longest cached prefix, unless loads are out of balance           SGLang's cache-aware router
     rejection_order   longest cached prefix, then least recently refused               P/D-Serve (arXiv 2408.08147)
@@ -13,6 +14,7 @@ best `num_candidates` are returned.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from zlib import crc32
 
 from penstock.core.types import Candidate, WorkerState
 
@@ -37,6 +39,17 @@ def round_robin(workers: Sequence[WorkerState], turn: int, num_candidates: int =
     ordered = sorted(workers, key=_name)
     first = turn % len(ordered)
     return tuple(Candidate(worker.ref) for worker in (ordered[first:] + ordered[:first])[:num_candidates])
+
+
+def random(request_id: str, workers: Sequence[WorkerState], num_candidates: int = 4) -> tuple[Candidate, ...]:
+    """In an order that differs from request to request and has no reason; the same request gets the same one."""
+    salt = request_id.encode()
+
+    def key(worker: WorkerState) -> int:
+        # crc32 alone is linear, which would give unequal shares; the multiplication of splitmix64 is not
+        return (crc32(salt + _name(worker).encode()) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+
+    return tuple(Candidate(worker.ref) for worker in nsmallest(num_candidates, workers, key=key))
 
 
 def least_load(workers: Sequence[WorkerState], num_candidates: int = 4) -> tuple[Candidate, ...]:

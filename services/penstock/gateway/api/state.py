@@ -113,6 +113,7 @@ def _worker(worker: WorkerState, now_s: float) -> dict[str, Any]:
         "revision": worker.revision,
         "num_waiting": worker.num_waiting,
         "num_running": worker.num_running,
+        "num_decoding": worker.num_decoding,
         "num_blocks": worker.num_blocks,
         "num_free_blocks": worker.num_free_blocks,
         "block_size": worker.block_size,

@@ -8,6 +8,7 @@ from penstock.core.policies.routing_baselines import (
     AffinityPolicy,
     least_load,
     prefix_affinity,
+    random,
     rejection_order,
     round_robin,
 )
@@ -86,3 +87,9 @@ def test_only_the_best_few_are_returned() -> None:
     assert names(least_load(IDLE, num_candidates=2)) == "ab"
     assert names(prefix_affinity(10, IDLE, {"c": 9}, AffinityPolicy(), num_candidates=2)) == "ca"
     assert names(rejection_order(IDLE, {}, {"a": 1.0}, num_candidates=2)) == "bc"
+
+
+def test_random_gives_every_worker_its_share_and_each_request_one_order() -> None:
+    firsts = [names(random(str(number), IDLE))[0] for number in range(3000)]
+    assert all(900 < firsts.count(name) < 1100 for name in "abc")
+    assert random("7", IDLE) == random("7", IDLE[::-1])

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 
+from penstock.core.membership import Heard, Membership
 from penstock.core.types import Role, WorkerState
-from penstock.scheduler.membership import Heard, Membership
 
 MakeWorker = Callable[..., WorkerState]
 

@@ -1,0 +1,49 @@
+"""What is not told by the live router's own tests: rules, accounting, wishes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from penstock.core.errors import InvalidSettings
+from penstock.core.membership import Heard
+from penstock.core.route_book import RouteBook, RouteRules
+from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
+
+MakeWorker = Callable[..., WorkerState]
+
+
+def book_of(rules: RouteRules, *workers: WorkerState) -> RouteBook:
+    book = RouteBook(rules)
+    for worker in workers:
+        book.admit(worker, 0.0)
+    return book
+
+
+def answer(book: RouteBook, number: int) -> RoutingDecision:
+    ranking = book.answer(RouteQuery(str(number), 1000, 64), 0.0)
+    assert ranking is not None
+    return ranking.decision
+
+
+@pytest.mark.parametrize(("counts_in_flight", "num_firsts"), [(True, 2), (False, 1)])
+def test_without_accounting_a_burst_herds_on_the_idlest(
+    make_worker: MakeWorker, counts_in_flight: bool, num_firsts: int
+) -> None:
+    rules = RouteRules("least_load", counts_in_flight=counts_in_flight)
+    book = book_of(rules, make_worker("p0"), make_worker("p1"), make_worker("d0", Role.DECODE))
+    firsts = {answer(book, number).prefill[0].ref.worker_id for number in range(10)}
+    assert len(firsts) == num_firsts
+
+
+def test_what_was_routed_shows_in_the_states_but_not_in_the_members(make_worker: MakeWorker) -> None:
+    book = book_of(RouteRules(), make_worker("p0"), make_worker("d0", Role.DECODE))
+    answer(book, 1)
+    assert [state.num_waiting for state in book.workers] == [0, 0]
+    assert [state.num_waiting for state in book.states] == [1, 1]
+    assert book.heartbeat(make_worker("p0"), 1.0) is Heard.SAME
+    assert [state.num_waiting for state in book.states] == [0, 1]
+
+
+def test_an_unknown_order_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(InvalidSettings, match="mooncake"):
+        RouteRules(order="alphabet")
