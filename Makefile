@@ -8,7 +8,7 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto bench simulate clean
+.PHONY: help setup serve test test-unit format proto bench simulate headlines clean
 .PHONY: check check-style check-types check-imports check-sizes check-proto
 
 help: ## show this
@@ -71,6 +71,9 @@ bench: setup ## speed of engine, transfer and gateway, beside what bounds them
 
 simulate: setup ## a cluster in virtual time; ARGS="scenarios/colocated.yaml --svg plot.svg" and the like
 	$(BIN)/penstock simulate $(or $(ARGS),scenarios/disaggregated.yaml)
+
+headlines: setup ## the papers' claims, measured again; ARGS="--only distserve --svg headlines.svg" and the like
+	$(BIN)/python -m benchmarks.headlines $(ARGS)
 
 clean: ## remove what can be made again, .venv included
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

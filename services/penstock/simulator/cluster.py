@@ -46,7 +46,7 @@ class Cluster:
         )
         self.workers: dict[str, SimulatedWorker] = {}  # the present or last life of each
         self.past_lives: list[SimulatedWorker] = []
-        self._on_progress = on_progress
+        self.on_progress = on_progress
         self._around = Surroundings(self.events, self.network, self._find_decode, scenario.rpc_s, scenario.handoff)
         self._num_open = 0
         self._has_arrivals = True
@@ -82,7 +82,7 @@ class Cluster:
     def _on_over(self, spec: RequestSpec, timeline: Timeline, error: PenstockError | None) -> None:
         self._num_open -= 1
         self.metrics.ended(spec.num_prompt_tokens, timeline, error, self.events.now_s)
-        self._on_progress(1)
+        self.on_progress(1)
 
     @property
     def _is_busy(self) -> bool:

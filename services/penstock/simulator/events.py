@@ -19,6 +19,7 @@ class EventQueue:
         self.num_done = 0
         self._heap: list[tuple[float, int, Action]] = []
         self._num_scheduled = 0
+        self._is_stopped = False
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -37,10 +38,14 @@ class EventQueue:
         self._num_scheduled += 1
         heappush(self._heap, (self.now_s + delay_s, self._num_scheduled, action))
 
+    def stop(self) -> None:
+        """Let `run` return after the action under way; nothing that was to come happens."""
+        self._is_stopped = True
+
     def run(self, until_s: float = inf) -> None:
         """Do everything up to `until_s`; without it, until nothing is left to do."""
         heap = self._heap
-        while heap and heap[0][0] <= until_s:
+        while heap and heap[0][0] <= until_s and not self._is_stopped:
             self.now_s, _, action = heappop(heap)
             action()
             self.num_done += 1

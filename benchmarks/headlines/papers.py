@@ -1,0 +1,10 @@
+"""Every paper that `make headlines` covers, and the function that measures its rows."""
+
+from collections.abc import Callable
+
+from benchmarks.headlines import distserve
+from benchmarks.headlines.row import Effort, Row
+
+PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
+    "distserve": distserve.rows,
+}

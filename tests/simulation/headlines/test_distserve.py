@@ -1,0 +1,10 @@
+"""Direction and band of DistServe's rows, on few requests."""
+
+from benchmarks.headlines import distserve
+from benchmarks.headlines.row import Effort
+
+
+def test_the_published_placement_serves_at_least_the_published_rate(short: Effort) -> None:
+    (placement,) = distserve.rows(short)
+    assert placement.ours is not None
+    assert 1.4 <= placement.ours <= 2.6
