@@ -9,6 +9,7 @@ from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
 from penstock.core.errors import InvalidRequest
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels
+from penstock.runtime.tls import load_tls
 from penstock.wire import stubs
 from penstock.wire.messages import DrainRequest
 
@@ -23,11 +24,12 @@ def drain(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
     timeout_s: Annotated[float, typer.Option(help="seconds after which what is left moves elsewhere", min=0)] = 60.0,
+    tls_folder: Annotated[str, typer.Option(help="folder with tls.crt, tls.key and ca.crt, if workers want TLS")] = "",
 ) -> None:
     """Have a worker finish what it has and leave."""
     with connect(url, api_key) as client:
         address = address_of(get_json(client, "/cluster"), worker)
-    num_sequences = asyncio.run(_drain(address, timeout_s))
+    num_sequences = asyncio.run(_drain(Channels(load_tls(tls_folder)), address, timeout_s))
     print(f"{worker} is draining: {num_sequences} sequences to finish, {timeout_s:g} s at most")
 
 
@@ -45,8 +47,7 @@ def address_of(cluster: dict[str, list[dict[str, list[dict[str, str]]]]], worker
     return known[worker]
 
 
-async def _drain(address: str, timeout_s: float) -> int:
-    channels = Channels()
+async def _drain(channels: Channels, address: str, timeout_s: float) -> int:
     try:
         method = stubs.worker_drain(channels.get(address))
         return (await rpc.call(method, DrainRequest(timeout_s), timeout_s=CALL_TIMEOUT_S)).num_sequences

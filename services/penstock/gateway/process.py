@@ -24,6 +24,7 @@ from penstock.runtime import clock
 from penstock.runtime.channel import Channels
 from penstock.runtime.lifecycle import new_incarnation
 from penstock.runtime.settings import GatewaySettings
+from penstock.runtime.tls import load_tls
 from penstock.wire.messages import Hello
 
 # Longer than load balancers keep idle connections, so that they never send on one that is just being closed.
@@ -43,7 +44,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     metrics = GatewayMetrics(registry, model.name)
     listener = _listen(settings.host, settings.port)
     async with contextlib.AsyncExitStack() as stack:
-        channels = Channels()
+        channels = Channels(load_tls(settings.tls_folder))
         stack.push_async_callback(channels.close)
         dispatcher = _dispatcher(settings, metrics, channels)
         stack.push_async_callback(dispatcher.close)

@@ -2,6 +2,8 @@
 
 import grpc
 
+from penstock.runtime.tls import PEER_NAME, Tls
+
 MAX_MESSAGE_BYTES = 64 * 2**20
 
 # A host that vanishes sends no reset: a ping every 5 s, unanswered for 3 s, ends its streams.
@@ -30,15 +32,22 @@ _OPTIONS = (
 class Channels:
     """Channels by address, made on first use. A channel reconnects by itself; nobody needs to replace it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None = None) -> None:
+        self._tls = tls
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def get(self, address: str) -> grpc.aio.Channel:
         """The channel to `address` (host:port); connects lazily."""
         channel = self._channels.get(address)
         if channel is None:
-            channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_OPTIONS)
+            channel = self._channels[address] = self._open(address)
         return channel
+
+    def _open(self, address: str) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(address, options=_OPTIONS)
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", PEER_NAME))
+        return grpc.aio.secure_channel(address, self._tls.client, options=options)
 
     async def drop(self, address: str) -> None:
         """Close the channel of a worker that has left for good, cancelling its calls."""

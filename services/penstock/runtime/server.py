@@ -8,6 +8,7 @@ from grpc_health.v1.health import aio as health
 
 from penstock.core.errors import InvalidSettings
 from penstock.runtime.channel import KEEPALIVE_TIME_S, MAX_MESSAGE_BYTES
+from penstock.runtime.tls import Tls
 
 _OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -23,7 +24,9 @@ _OPTIONS = (
 class RpcServer:
     """Register services, start, say when they may be called, stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None = None) -> None:
+        self.is_serving = False
+        self._tls = tls
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -38,7 +41,10 @@ class RpcServer:
         if not separator or not port.isdigit():
             raise InvalidSettings("address", address, "must be host:port")
         try:
-            bound_port = self._server.add_insecure_port(address)
+            if self._tls is None:
+                bound_port = self._server.add_insecure_port(address)
+            else:
+                bound_port = self._server.add_secure_port(address, self._tls.server)
         except RuntimeError as error:
             raise InvalidSettings("address", address, "cannot listen there; is the port in use?") from error
         await self._server.start()
@@ -47,10 +53,12 @@ class RpcServer:
 
     async def set_serving(self, is_serving: bool) -> None:
         """What the health service answers from now on."""
+        self.is_serving = is_serving
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.SERVING if is_serving else status.NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls at once; cancel those still running after `grace_s`."""
+        self.is_serving = False
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)

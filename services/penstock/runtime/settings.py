@@ -56,6 +56,7 @@ class GatewaySettings:
     max_num_choices: int = setting(16, "largest `n` times prompts of one request", minimum=1)
     api_keys: tuple[str, ...] = setting((), "accepted bearer tokens; none: everyone may call", is_secret=True)
     drain_timeout_s: float = setting(10.0, "how long open streams may finish after SIGTERM", minimum=0)
+    tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 
@@ -80,6 +81,7 @@ class SchedulerSettings:
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)
     metrics_address: str = setting("127.0.0.1:0", "host:port of /metrics; port 0: a free one")
+    tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 
@@ -111,6 +113,7 @@ class WorkerSettings:
     allow_tcp: bool = setting(False, "without RDMA, move KV between hosts over TCP instead of refusing to")
     drain_timeout_s: float = setting(10.0, "how long running requests may finish after SIGTERM", minimum=0)
     mock_costs: str = setting("", "mock engine costs, such as prefill_s_per_token=1e-5,decode_s=0.005")
+    tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 

@@ -1,13 +1,10 @@
-"""What a process tells about itself: log lines and /metrics."""
+"""What a process tells about itself in log lines."""
 
 import logging
 import sys
 from datetime import UTC, datetime
 
 import orjson
-from prometheus_client import CollectorRegistry, start_http_server
-
-from penstock.core.errors import InvalidSettings
 
 
 class _JsonFormatter(logging.Formatter):
@@ -38,18 +35,3 @@ def configure_logging(process: str, level: str = "info", json: bool = False) -> 
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "asyncio", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def serve_metrics(registry: CollectorRegistry, address: str) -> str:
-    """Serve `registry` at http://address/metrics for the rest of the process; port 0 takes a free one.
-
-    Returns the bound host:port. Runs in a daemon thread: a scrape waits for no event loop and needs no shutdown.
-    """
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise InvalidSettings("metrics_address", address, "must be host:port")
-    try:
-        server, _thread = start_http_server(int(port), host or "0.0.0.0", registry)
-    except OSError as error:
-        raise InvalidSettings("metrics_address", address, f"cannot listen there: {error.strerror}") from error
-    return f"{host}:{server.server_port}"

@@ -27,7 +27,9 @@ from penstock.core.types import WorkerState
 from penstock.runtime import lifecycle
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import SchedulerSettings
-from penstock.runtime.telemetry import configure_logging, serve_metrics
+from penstock.runtime.status_server import serve_status
+from penstock.runtime.telemetry import configure_logging
+from penstock.runtime.tls import load_tls
 from penstock.scheduler.directory import Directory, GroupSummary
 from penstock.scheduler.metrics import DirectoryMetrics, RouterMetrics
 from penstock.scheduler.ports import nth_address, port_of, settle
@@ -65,7 +67,7 @@ class GroupRouter:
         registry = CollectorRegistry()
         self._service = RouterService(self._router, RouterMetrics(registry, group))
         self._addresses = addresses
-        self._server = RpcServer()
+        self._server = RpcServer(load_tls(settings.tls_folder))
         self._server.add(self._service.register)
         self._started = asyncio.create_task(self._start(registry))
         self._timekeeper = asyncio.create_task(self._service.keep_time())
@@ -95,7 +97,7 @@ class GroupRouter:
         await self._server.stop(_STOP_GRACE_S)
 
     async def _start(self, registry: CollectorRegistry) -> None:
-        serve_metrics(registry, self._addresses.metrics)
+        serve_status(registry, self._addresses.metrics, lambda: self._server.is_serving)
         await self._server.start(self._addresses.rpc)
         await self._server.set_serving(True)
         log.info("routing at %s, metrics at %s", self._addresses.rpc, self._addresses.metrics)
@@ -111,7 +113,7 @@ class GlobalScheduler:
         self._router_ports: set[int] = set()
         registry = CollectorRegistry()
         self._directory = Directory(self._find_router, settings.heartbeat_interval_s, DirectoryMetrics(registry))
-        self._server = RpcServer()
+        self._server = RpcServer(load_tls(settings.tls_folder))
         self._server.add(self._directory.register_with)
         self._started = asyncio.create_task(self._start(registry))
         self._supervisor = asyncio.create_task(self._supervise())
@@ -131,7 +133,7 @@ class GlobalScheduler:
         await self._server.stop(_STOP_GRACE_S)
 
     async def _start(self, registry: CollectorRegistry) -> None:
-        serve_metrics(registry, self._addresses.metrics)
+        serve_status(registry, self._addresses.metrics, lambda: self._server.is_serving)
         known = [name.removeprefix(ROUTER_PREFIX) for name in router_names()]
         for group in dict.fromkeys([*known, *self._settings.groups]):
             await self._directory.open_group(group)

@@ -31,7 +31,8 @@ from penstock.runtime.channel import Channels
 from penstock.runtime.lifecycle import new_incarnation
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import WorkerSettings
-from penstock.runtime.telemetry import serve_metrics
+from penstock.runtime.status_server import serve_status
+from penstock.runtime.tls import load_tls
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
@@ -81,8 +82,9 @@ class Worker:
         self._drain_timeout_s = settings.drain_timeout_s
         self._runner = runner
         self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
-        self._channels = Channels()
-        self._server = RpcServer()
+        tls = load_tls(settings.tls_folder)
+        self._channels = Channels(tls)
+        self._server = RpcServer(tls)
         self._metrics_address = ""
         self._farewell: PenstockError = WorkerLost("The worker failed.")  # until it drains
         me = self._ref.worker_id, self._ref.incarnation
@@ -134,7 +136,9 @@ class Worker:
             self._sender.counters,
             self._receiver.counters,
         )
-        self._metrics_address = serve_metrics(metrics.register(), self._settings.metrics_address)
+        self._metrics_address = serve_status(
+            metrics.register(), self._settings.metrics_address, lambda: self._server.is_serving
+        )
         await self._server.set_serving(True)
         log.info("%s worker at %s, incarnation %x", self._settings.role, address, self._ref.incarnation)
 

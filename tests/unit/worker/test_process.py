@@ -12,6 +12,7 @@ from penstock.core.types import Role, SamplingParams, WorkerState
 from penstock.runtime import clock
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.settings import WorkerSettings
+from penstock.runtime.tls import Tls
 from penstock.transfer.policy import Peer
 from penstock.wire import stubs
 from penstock.wire.messages import (
@@ -37,7 +38,7 @@ SETTINGS = WorkerSettings(worker_id="mixed-0", group="g", max_num_sequences=16, 
 class FakeServer:
     """Notes what the health service would say, and when it was stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None) -> None:
         self.said: list[bool | str] = []
 
     async def set_serving(self, is_serving: bool) -> None:
@@ -58,6 +59,8 @@ class ClosableReceiver(FakeReceiver):
 
 
 class FakeChannels:
+    def __init__(self, tls: Tls | None) -> None: ...
+
     def get(self, address: str) -> str:
         return address
 
