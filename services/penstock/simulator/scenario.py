@@ -6,11 +6,12 @@ from penstock.core.errors import InvalidSettings
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.route_book import RouteRules
+from penstock.core.step_planning import Schedule
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
 from penstock.simulator.gateway import GatewayLimits
-from penstock.simulator.planner import StepRules
+from penstock.simulator.step_times import StepRules
 from penstock.simulator.surroundings import HandoffLimits
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.worker import WorkerPlan
@@ -41,8 +42,7 @@ class PoolSpec:
         if num_blocks < 1:
             raise InvalidSettings("pools.num_kv_tokens", num_kv_tokens, "leaves no room for a single block")
         rules = StepRules(
-            BatchLimits(self.max_step_tokens, self.max_sequences),
-            is_prefill_first=self.batching == "prefill_first",
+            Schedule(BatchLimits(self.max_step_tokens, self.max_sequences), self.batching == "prefill_first"),
             overhead_s=self.step_overhead_s,
             # a mixed worker takes prompts between any two of its steps, and its prefix cache must be up to date then
             max_run_steps=1 if self.role is Role.MIXED else self.max_run_steps,

@@ -8,13 +8,14 @@ from penstock.core.blocks import BlockPool
 from penstock.core.errors import WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.sequences import SequenceBook
+from penstock.core.step_planning import StepPlanner
 from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.simulator.attempt import Attempt
 from penstock.simulator.cost_model import CostModel
 from penstock.simulator.decodes import DecodeSide
 from penstock.simulator.engine import SimulatedEngine
-from penstock.simulator.planner import StepPlanner, StepRules
 from penstock.simulator.prefills import PrefillSide
+from penstock.simulator.step_times import StepRules, StepTimes
 from penstock.simulator.surroundings import Surroundings
 from penstock.simulator.transfers import Port
 
@@ -42,8 +43,9 @@ class SimulatedWorker:
         self._around = around
         pool = BlockPool(plan.num_blocks, plan.block_size)
         self.book = SequenceBook(pool, plan.admission, around.events.time_s)
-        planner = StepPlanner(self.book, plan.cost, plan.rules)
-        self.engine = SimulatedEngine(self.book, planner, around.network.layer_groups(), around.events)
+        times = StepTimes(self.book, plan.cost, plan.rules)
+        planner = StepPlanner(self.book, plan.rules.schedule, times.finish_reason)
+        self.engine = SimulatedEngine(planner, times, around.network.layer_groups(), around.events)
         self.decodes = DecodeSide(ref, self.engine, Port(), around.events, around.rpc_s)
         self.prefills = PrefillSide(self.engine, self.decodes, around, on_room)
 

@@ -14,6 +14,7 @@ from penstock import __version__
 from penstock.core.errors import Draining, PenstockError, WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.step_planning import Schedule
 from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
@@ -94,7 +95,7 @@ class Worker:
         self._sender = KvSender(runner.kv, self._policy, me)
         self._engine = EngineLoop(
             runner,
-            BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
+            Schedule(BatchLimits(settings.max_batch_tokens, settings.max_num_sequences)),
             AdmissionLimits(settings.max_num_sequences, max_pending_tokens=2 * settings.max_batch_tokens),
             clock.now_s,
         )

@@ -10,6 +10,7 @@ from penstock.core.blocks import hash_blocks
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.sequences import TokenEvent
+from penstock.core.step_planning import Schedule
 from penstock.core.types import FinishReason, ModelInfo, Request, SamplingParams, ScheduledSequence
 from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop
@@ -70,7 +71,10 @@ def make_engine(
     info = ModelInfo("mock", "1", VOCAB, max_context_tokens, frozenset({EOS}))
     runner = MockRunner(info, mock_layout(num_blocks, 16), COSTS, sleep=pass_time)
     return EngineLoop(
-        runner, BatchLimits(max_tokens, max_sequences), AdmissionLimits(max_sequences, max_pending_tokens=10_000), now_s
+        runner,
+        Schedule(BatchLimits(max_tokens, max_sequences)),
+        AdmissionLimits(max_sequences, max_pending_tokens=10_000),
+        now_s,
     )
 
 
