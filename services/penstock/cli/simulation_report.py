@@ -92,7 +92,7 @@ def _notes(only: Report) -> Text:
     return Text(
         f"\nrejections: {rejections}; failures: {failures}; resumed: {only.num_resumes}; "
         f"KV moved: {only.transfer.num_bytes / 1e9:.1f} GB in {only.transfer.num_operations} operations; "
-        f"virtual time: {only.duration_s:.1f} s, {only.num_events} events"
+        f"flips: {len(only.flips)}; virtual time: {only.duration_s:.1f} s, {only.num_events} events"
     )
 
 

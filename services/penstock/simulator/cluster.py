@@ -17,6 +17,7 @@ from penstock.simulator.driver import SimulatedDriver
 from penstock.simulator.events import EventQueue
 from penstock.simulator.gateway import Desk
 from penstock.simulator.metrics import PoolHistory, PoolSample, RequestMetrics
+from penstock.simulator.role_control import RoleControl
 from penstock.simulator.router import SimulatedRouter
 from penstock.simulator.scenario import Failure, Scenario
 from penstock.simulator.surroundings import Surroundings
@@ -37,7 +38,7 @@ class Cluster:
         self.events = EventQueue()
         self.metrics = RequestMetrics(scenario.slo)
         self.history = PoolHistory(scenario.sample_interval_s)
-        self.router = SimulatedRouter(scenario.router)
+        self.router = SimulatedRouter(scenario.route_rules)
         layout = scenario.pools[0].cost.shape.kv_layout(1, scenario.pools[0].block_size)
         self.network = Network(layout, scenario.transfer)
         queue = WaitingQueue(self.events, scenario.gateway.max_num_waiting, scenario.gateway.tick_s)
@@ -47,6 +48,7 @@ class Cluster:
         self.workers: dict[str, SimulatedWorker] = {}  # the present or last life of each
         self.past_lives: list[SimulatedWorker] = []
         self.on_progress = on_progress
+        self.roles = RoleControl(scenario.role_rules, self.router, self.workers, scenario.known_cost, self._on_flip)
         self._around = Surroundings(self.events, self.network, self._find_decode, scenario.rpc_s, scenario.handoff)
         self._num_open = 0
         self._has_arrivals = True
@@ -57,6 +59,8 @@ class Cluster:
         self._next_arrival(iter(workload))
         self._beat()
         self._sample()
+        if self.roles.rules.policy != "none":
+            self._control_roles()
         self.events.run()
 
     def find_worker(self, ref: WorkerRef) -> SimulatedWorker | None:
@@ -75,12 +79,15 @@ class Cluster:
 
     def _arrive(self, spec: RequestSpec, workload: Iterator[RequestSpec]) -> None:
         self.metrics.arrived(self.events.now_s)
+        self.roles.meter.arrived(spec.num_prompt_tokens)
         self._num_open += 1
         SimulatedDriver(spec, self.desk).begin()
         self._next_arrival(workload)
 
     def _on_over(self, spec: RequestSpec, timeline: Timeline, error: PenstockError | None) -> None:
         self._num_open -= 1
+        if error is None and timeline.ttft_s is not None and timeline.e2e_s is not None:
+            self.roles.meter.finished(len(timeline.token_times_s), timeline.ttft_s, timeline.e2e_s)
         self.metrics.ended(spec.num_prompt_tokens, timeline, error, self.events.now_s)
         self.on_progress(1)
 
@@ -130,11 +137,24 @@ class Cluster:
             return
         for worker in self.workers.values():
             if worker.is_alive:
-                stored, evicted = worker.book.pool.take_changes()  # sets: sorted, so that every run is the same
-                self.router.heartbeat(worker.describe(), sorted(stored), sorted(evicted))
+                self._report(worker)
         if self.router.tick(self.events.now_s):
             self.desk.queue.wake()
         self.events.after(self.scenario.heartbeat_interval_s, self._beat)
+
+    def _report(self, worker: SimulatedWorker) -> None:
+        """One heartbeat."""
+        stored, evicted = worker.book.pool.take_changes()  # sets: sorted, so that every run is the same
+        self.router.heartbeat(worker.describe(), sorted(stored), sorted(evicted))
+
+    def _control_roles(self) -> None:
+        if self._is_busy:
+            self.roles.tick(len(self.desk.queue), self.events.now_s)
+            self.events.after(self.roles.rules.interval_s, self._control_roles)
+
+    def _on_flip(self, worker: SimulatedWorker) -> None:
+        self._report(worker)
+        self.desk.queue.wake(2)
 
     def _sample(self) -> None:
         if self._is_busy:
@@ -143,8 +163,8 @@ class Cluster:
 
     def _take_samples(self) -> dict[str, PoolSample]:
         samples: dict[str, PoolSample] = {}
-        for role in dict.fromkeys(pool.role for pool in self.scenario.pools):
-            alive = [worker for worker in self.workers.values() if worker.is_alive and worker.plan.role is role]
+        for role in dict.fromkeys(worker.role for worker in self.workers.values()):
+            alive = [worker for worker in self.workers.values() if worker.is_alive and worker.role is role]
             num_blocks = sum(worker.plan.num_blocks for worker in alive)
             samples[role.value] = PoolSample(
                 self.events.now_s,

@@ -39,6 +39,8 @@ def _value(kind: Any, raw: object, path: str) -> object:
         if raw is None:
             return None
         kind = next(option for option in get_args(kind) if option is not NoneType)
+    if get_origin(kind) is Mapping:
+        return _mapping(get_args(kind), raw, path)
     if get_origin(kind) is tuple:
         if not isinstance(raw, list):
             raise InvalidSettings(path, raw, "must be a list")
@@ -51,6 +53,12 @@ def _value(kind: Any, raw: object, path: str) -> object:
             raise InvalidSettings(path, raw, f"must be one of {', '.join(map(str, choices))}")
         return kind(raw)
     return _SIMPLE[kind](raw, path)
+
+
+def _mapping(kinds: tuple[Any, ...], raw: object, path: str) -> dict[object, object]:
+    if not isinstance(raw, Mapping):
+        raise InvalidSettings(path, raw, "must be a mapping of keys to values")
+    return {_value(kinds[0], key, path): _value(kinds[1], value, _join(path, str(key))) for key, value in raw.items()}
 
 
 def _boolean(raw: object, path: str) -> bool:

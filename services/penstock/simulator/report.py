@@ -7,13 +7,14 @@ from penstock.core.timeline import Summary
 from penstock.core.types import Role
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.metrics import PoolSample, RequestTotals
+from penstock.simulator.role_control import FlipRecord
 from penstock.simulator.transfers import TransferTotals
 from penstock.simulator.worker import SimulatedWorker
 
 
 @dataclass(frozen=True, slots=True)
 class PoolReport:
-    """What the workers of one role did, past lives included."""
+    """What the workers that began in one role did, past lives included."""
 
     num_workers: int
     num_gpus: int
@@ -43,6 +44,7 @@ class Report:
     disaggregated_share: float  # of routes
     transfer: TransferTotals
     history: dict[str, list[PoolSample]]
+    flips: list[FlipRecord]
     num_events: int
 
     def as_data(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def report(cluster: Cluster) -> Report:
         disaggregated_share=cluster.router.num_disaggregated / max(1, cluster.router.num_routes),
         transfer=cluster.network.totals,
         history=cluster.history.samples,
+        flips=cluster.roles.flips,
         num_events=cluster.events.num_done,
     )
 

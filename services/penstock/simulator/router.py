@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from penstock.core.membership import Heard
+from penstock.core.pools import Flip
 from penstock.core.route_book import RouteBook, RouteRules
 from penstock.core.types import RouteQuery, RoutingDecision, WorkerState
 
@@ -13,6 +14,7 @@ class SimulatedRouter:
     def __init__(self, rules: RouteRules) -> None:
         self.book = RouteBook(rules)
         self.num_disaggregated = 0
+        self._wished: Flip | None = None
 
     @property
     def num_routes(self) -> int:
@@ -36,10 +38,16 @@ class SimulatedRouter:
         """Let leases end and expectations age; whether somebody left."""
         return bool(self.book.tick(now_s))
 
+    def take_wish(self) -> Flip | None:
+        """The flip the routing order asked for since this was last asked, if any."""
+        wished, self._wished = self._wished, None
+        return wished
+
     def answer(self, query: RouteQuery, now_s: float) -> RoutingDecision | None:
         """Decide, and count the decision as work in flight; None when no worker can take the request."""
         ranking = self.book.answer(query, now_s)
         if ranking is None:
             return None
+        self._wished = ranking.flip or self._wished
         self.num_disaggregated += ranking.decision.disaggregate
         return ranking.decision

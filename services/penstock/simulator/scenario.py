@@ -1,15 +1,18 @@
 """A simulated cluster, described: the part of a scenario file that is about workers and control, not about traffic."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.core.errors import InvalidSettings
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.role_controller import RoleRules
 from penstock.core.route_book import RouteRules
+from penstock.core.step_cost import StepCost
 from penstock.core.step_planning import Schedule
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
+from penstock.simulator.fitted_costs import find_fitted
 from penstock.simulator.gateway import GatewayLimits
 from penstock.simulator.step_times import StepRules
 from penstock.simulator.surroundings import HandoffLimits
@@ -76,12 +79,43 @@ class Scenario:
     slo: Slo = field(default_factory=Slo)
     transfer: TransferCosts = field(default_factory=TransferCosts)
     router: RouteRules = field(default_factory=RouteRules)
+    roles: RoleRules = field(default_factory=RoleRules)
+    is_profiled: bool = False  # routing and role control know the first pool's fitted coefficients, else heartbeats'
     gateway: GatewayLimits = field(default_factory=GatewayLimits)
     handoff: HandoffLimits = field(default_factory=HandoffLimits)
     failures: tuple[Failure, ...] = ()
     heartbeat_interval_s: float = 0.5
     rpc_s: float = 0.0005  # one way, between any two processes
     sample_interval_s: float = 1.0  # of the pools' histories, at first
+
+    @property
+    def known_cost(self) -> StepCost | None:
+        """What control knows of step costs beforehand."""
+        if not self.is_profiled:
+            return None
+        pool = self.pools[0]
+        if pool.cost.kind != "fitted":
+            raise InvalidSettings("is_profiled", True, "needs a first pool whose cost is fitted")
+        fit = find_fitted(pool.cost.gpu, pool.cost.model, pool.cost.tp, pool.cost.engine).regimes[0]
+        overhead_s = pool.step_overhead_s
+        return replace(
+            fit, prefill_base_s=fit.prefill_base_s + overhead_s, decode_base_s=fit.decode_base_s + overhead_s
+        )
+
+    @property
+    def route_rules(self) -> RouteRules:
+        """The router's, with the objectives and costs that are the whole scenario's."""
+        orders = replace(self.router.orders, cost=self.router.orders.cost or self.known_cost)
+        return replace(self.router, orders=replace(orders, slo=self.slo) if self._has_objectives else orders)
+
+    @property
+    def role_rules(self) -> RoleRules:
+        """Role control's, with the scenario's objectives."""
+        return replace(self.roles, slo=self.slo) if self._has_objectives else self.roles
+
+    @property
+    def _has_objectives(self) -> bool:
+        return self.slo.ttft_s < float("inf") and self.slo.tpot_s < float("inf")
 
     @property
     def num_gpus(self) -> int:

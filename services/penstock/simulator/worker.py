@@ -39,6 +39,7 @@ class SimulatedWorker:
     def __init__(self, ref: WorkerRef, plan: WorkerPlan, around: Surroundings, on_room: Callable[[], None]) -> None:
         self.ref = ref
         self.plan = plan
+        self.role = plan.role  # a flip changes it
         self.is_alive = True
         self._around = around
         pool = BlockPool(plan.num_blocks, plan.block_size)
@@ -72,7 +73,7 @@ class SimulatedWorker:
         book, costs, plan = self.book, self.engine.costs, self.plan
         return WorkerState(
             ref=self.ref,
-            role=plan.role,
+            role=self.role,
             block_size=plan.block_size,
             num_blocks=plan.num_blocks,
             num_free_blocks=book.pool.num_free,

@@ -1,0 +1,92 @@
+"""How each role stands against its objective, from heartbeats and from what waits outside them: 1 is just kept.
+
+prefill   (least queue + share of what waits at gateways + a typical prompt) / TTFT objective
+encoder   (least queue) / TTFT objective
+decode    the largest of: mean token interval / TPOT objective, places in use, blocks in use / share to be used
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.core.demand import Demand
+from penstock.core.pools import PooledWorker, pool_of
+from penstock.core.reported_cost import queue_s
+from penstock.core.step_cost import StepCost
+from penstock.core.timeline import Slo
+from penstock.core.types import Role, WorkerState
+
+_MAX_BLOCK_SHARE = 0.95  # xLLM: below 5 % of free blocks decode is short of memory
+ROLES = (Role.ENCODER, Role.PREFILL, Role.DECODE)  # that workers are moved between; mixed ones have nothing to give
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What role control looks at: `workers` as the router ranks them (heartbeats plus work in flight)."""
+
+    workers: Sequence[WorkerState]
+    demand: Demand
+    cost: StepCost  # known or learnt (`reported_cost`)
+
+    def of(self, role: Role) -> list[WorkerState]:
+        """Those that serve a role and take new work."""
+        return [worker for worker in self.workers if worker.role is role and not worker.is_draining]
+
+    @property
+    def num_workers(self) -> dict[Role, int]:
+        """By role; roles nobody has are left out."""
+        counts = {role: len(self.of(role)) for role in ROLES}
+        return {role: count for role, count in counts.items() if count}
+
+    @property
+    def prefill_s(self) -> float:
+        """A typical prompt, alone."""
+        return self.cost.prefill_s(round(self.demand.num_prompt_tokens))
+
+    def pooled(self) -> list[PooledWorker]:
+        """The language workers in xLLM's pools, each prefill worker with its share of what waits at gateways."""
+        prefills, decodes = self.of(Role.PREFILL), self.of(Role.DECODE)
+        waiting_s = self.demand.num_waiting * self.prefill_s / max(1, len(prefills))
+        return [
+            *(PooledWorker(worker, pool_of(worker), waiting_s + queue_s(worker, self.cost)) for worker in prefills),
+            *(PooledWorker(worker, pool_of(worker), queue_s(worker, self.cost)) for worker in decodes),
+        ]
+
+
+def pressures(view: ClusterView, slo: Slo) -> Mapping[Role, float]:
+    """Of every role that has workers."""
+    measures = {Role.ENCODER: _of_encoders, Role.PREFILL: _of_prefills, Role.DECODE: _of_decodes}
+    return {role: measures[role](view, slo) for role in view.num_workers}
+
+
+def queues_s(view: ClusterView) -> Mapping[Role, float]:
+    """Mean seconds of work ahead at each role's workers, EPD's queues: of decodes those that wait to be resumed."""
+    queues: dict[Role, float] = {}
+    for role, count in view.num_workers.items():
+        total_s = sum(queue_s(worker, view.cost) for worker in view.of(role))
+        if role is Role.PREFILL:
+            total_s += view.demand.num_waiting * view.prefill_s
+        elif role is Role.DECODE:
+            total_s = sum(worker.num_waiting + worker.num_running for worker in view.of(role)) * view.cost.decode_base_s
+        queues[role] = total_s / count
+    return queues
+
+
+def _of_encoders(view: ClusterView, slo: Slo) -> float:
+    return min(queue_s(worker, view.cost) for worker in view.of(Role.ENCODER)) / slo.ttft_s
+
+
+def _of_prefills(view: ClusterView, slo: Slo) -> float:
+    least_s = min(worker.queued_s for worker in view.pooled() if worker.state.role is Role.PREFILL)
+    return (least_s + view.prefill_s) / slo.ttft_s
+
+
+def _of_decodes(view: ClusterView, slo: Slo) -> float:
+    decodes = view.of(Role.DECODE)
+    busy_s = [worker.token_interval_s for worker in decodes if worker.num_decoding]
+    places = sum(worker.num_waiting + worker.num_running for worker in decodes)
+    blocks = sum(worker.num_blocks - worker.num_free_blocks for worker in decodes)
+    return max(
+        (sum(busy_s) / len(busy_s) if busy_s else 0.0) / slo.tpot_s,
+        places / sum(worker.max_num_sequences for worker in decodes),
+        blocks / max(1, sum(worker.num_blocks for worker in decodes)) / _MAX_BLOCK_SHARE,
+    )
