@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import httpx
 
-from penstock.wire.messages import Holdings
+from penstock.wire.control_messages import Holdings
 from tests.chaos.test_deaths import client_of, completion
 from tests.integration.system import System, complete, running_system, stream_tokens
 

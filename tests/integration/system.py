@@ -18,8 +18,8 @@ import psutil
 from penstock.cli.ports import free_port
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels
-from penstock.wire import stubs
-from penstock.wire.messages import Holdings, HoldingsRequest
+from penstock.wire import control_stubs
+from penstock.wire.control_messages import Holdings, HoldingsRequest
 
 START_TIMEOUT_S = 90.0
 PENSTOCK = (sys.executable, "-m", "penstock.cli.main")
@@ -59,7 +59,9 @@ class System:
         try:
             return {
                 worker_id: await rpc.call(
-                    stubs.worker_holdings(channels.get(worker["address"])), HoldingsRequest(), timeout_s=5.0
+                    control_stubs.WORKER_HOLDINGS.unary(channels.get(worker["address"])),
+                    HoldingsRequest(),
+                    timeout_s=5.0,
                 )
                 for worker_id, worker in (await self.workers()).items()
             }

@@ -10,8 +10,8 @@ from penstock.core.errors import InvalidRequest
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels
 from penstock.runtime.tls import load_tls
-from penstock.wire import stubs
-from penstock.wire.messages import DrainRequest
+from penstock.wire import control_stubs
+from penstock.wire.control_messages import DrainRequest
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -49,7 +49,7 @@ def address_of(cluster: dict[str, list[dict[str, list[dict[str, str]]]]], worker
 
 async def _drain(channels: Channels, address: str, timeout_s: float) -> int:
     try:
-        method = stubs.worker_drain(channels.get(address))
+        method = control_stubs.WORKER_DRAIN.unary(channels.get(address))
         return (await rpc.call(method, DrainRequest(timeout_s), timeout_s=CALL_TIMEOUT_S)).num_sequences
     finally:
         await channels.close()

@@ -62,15 +62,21 @@ class Stack:
         """The slowest to start first."""
         return (
             _spec("scheduler", self.scheduler, StopOrder.SCHEDULER, drain_timeout_s=5.0),
-            *(_spec(w.worker_id, w, StopOrder.WORKERS, w.drain_timeout_s) for w in self.workers),
+            *map(worker_spec, self.workers),
             _spec("gateway", self.gateway, StopOrder.GATEWAY, self.gateway.drain_timeout_s),
         )
+
+
+def worker_spec(worker: WorkerSettings) -> ProcessSpec:
+    """The process of one worker."""
+    return _spec(worker.worker_id, worker, StopOrder.WORKERS, worker.drain_timeout_s)
 
 
 # `up` itself decides these.
 _DECIDED = {
     *("gateway_id", "worker_id", "role", "address", "router_host", "router_base_port", "groups"),
     *("metrics_address", "scheduler_address", "ray_address", "heartbeat_interval_s", "lease_s", "num_ray_cpus"),
+    "scaler",
 }
 _DRAIN_TIMEOUT_S = "3"  # someone is waiting at the terminal
 
@@ -93,7 +99,8 @@ def plan(flags: Mapping[str, str], file: Path | None, find_port: Callable[[], in
     scheduler_address = f"127.0.0.1:{find_port()}"
     defaults = {"drain_timeout_s": _DRAIN_TIMEOUT_S, **flags, "scheduler_address": scheduler_address}
     worker = _load(WorkerSettings, defaults, file)
-    scheduler = _load(SchedulerSettings, {**flags, "address": scheduler_address}, file)
+    own = {"address": scheduler_address, "scaler": f"127.0.0.1:{find_port()}"}
+    scheduler = _load(SchedulerSettings, {**flags, **own}, file)
     gateway = _load(GatewaySettings, {**defaults, "gateway_id": "gateway"}, file)
     return Stack(
         gateway=gateway if gateway.port else replace(gateway, port=find_port()),

@@ -17,7 +17,9 @@ class Supervisor:
     ) -> None:
         self._say = say
         self._environment = environment
-        self._children = [Child(spec, say, self._spawn) for spec in specs]
+        self._children = {spec.name: Child(spec, say, self._spawn) for spec in specs}
+        self._tasks: asyncio.TaskGroup | None = None  # while it runs
+        self._stop = asyncio.Event()
         self._started: set[str] = set()
         self._spawning = asyncio.Lock()
         self._failures: list[ChildFailed] = []
@@ -28,36 +30,67 @@ class Supervisor:
         `when_started` waits until the system serves; from then on a child is restarted however often it dies.
         """
         lifecycle.adopt_orphans()
+        self._stop = stop
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for child in self._children:
-                    tasks.create_task(self._watch(child, stop))
-                settling = tasks.create_task(self._settle(when_started))
+            async with asyncio.TaskGroup() as self._tasks:
+                for child in self._children.values():
+                    self._tasks.create_task(self._watch(child))
+                settling = self._tasks.create_task(self._settle(when_started))
                 await stop.wait()
                 settling.cancel()
                 await self._stop_in_order()
         finally:
+            self._tasks = None
             await self._end_orphans()
         for failure in self._failures:
             self._say("up", failure.message)
         return self._failures[0].exit_status if self._failures else 0
 
-    async def _watch(self, child: Child, stop: asyncio.Event) -> None:
+    @property
+    def names(self) -> list[str]:
+        """Children that run or will run again."""
+        return list(self._children)
+
+    def add(self, spec: ProcessSpec) -> None:
+        """Start one more child, and keep it running like the others. One that cannot run is given up, not `up`."""
+        assert spec.name not in self._children, f"{spec.name} runs already"
+        if self._tasks is None or self._stop.is_set():
+            return
+        child = self._children[spec.name] = Child(spec, self._say, self._spawn)
+        self._tasks.create_task(self._watch(child, is_added=True))
+
+    def remove(self, name: str, when_ended: Callable[[], None] = lambda: None) -> None:
+        """Have a child finish and go for good; `when_ended` hears of it."""
+        child = self._children[name]
+        if self._tasks is not None and not self._stop.is_set():
+            self._tasks.create_task(self._remove(child, when_ended))
+
+    async def _remove(self, child: Child, when_ended: Callable[[], None]) -> None:
+        await child.stop()
+        when_ended()
+
+    async def _watch(self, child: Child, *, is_added: bool = False) -> None:
         try:
             await child.keep_running()
         except ChildFailed as failure:
-            self._failures.append(failure)
-            stop.set()
+            if is_added:
+                self._say("up", failure.message)
+            else:
+                self._failures.append(failure)
+                self._stop.set()
+        finally:
+            if not self._stop.is_set():
+                del self._children[child.spec.name]
 
     async def _settle(self, when_started: Callable[[], Awaitable[None]]) -> None:
         await when_started()
-        for child in self._children:
+        for child in self._children.values():
             child.is_settled = True
 
     async def _stop_in_order(self) -> None:
         for order in StopOrder:
             async with asyncio.TaskGroup() as tasks:
-                for child in self._children:
+                for child in list(self._children.values()):
                     if child.spec.stop_order is order:
                         tasks.create_task(child.stop())
 
@@ -70,6 +103,6 @@ class Supervisor:
             return await spawn(spec, self._environment)
 
     async def _end_orphans(self) -> None:
-        kept_pids = [child.pid for child in self._children if child.pid is not None]
+        kept_pids = [child.pid for child in self._children.values() if child.pid is not None]
         if names := await asyncio.to_thread(end_orphans, kept_pids):
             self._say("up", f"ended what a process had left behind: {', '.join(sorted(names))}")

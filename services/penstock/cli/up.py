@@ -11,10 +11,12 @@ from functools import partial
 import httpx
 
 from penstock.cli.builtin_model import BUILTIN, builtin_model
+from penstock.cli.local_pools import LocalPools
 from penstock.cli.ports import free_port, require_free
 from penstock.cli.stack import Stack, plan, up_fields, with_model
 from penstock.cli.supervisor import Supervisor
 from penstock.runtime import clock, lifecycle
+from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import parse_flags
 from penstock.runtime.telemetry import configure_logging
 
@@ -42,7 +44,13 @@ async def _up(stack: Stack, stop: asyncio.Event) -> int:
             print(_announcement(stack, served, clock.now_s() - began_s), flush=True)
 
     supervisor = Supervisor(stack.specs, _say, _environment(stack))
-    exit_status = await supervisor.run(stop, when_started)
+    server = RpcServer()
+    server.add(LocalPools(supervisor, stack.workers).register)
+    await server.start(stack.scheduler.scaler)
+    try:
+        exit_status = await supervisor.run(stop, when_started)
+    finally:
+        await server.stop(grace_s=0.0)
     print("stopped" if exit_status == 0 else "stopped: it could not start", flush=True)
     return exit_status
 

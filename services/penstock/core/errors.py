@@ -16,6 +16,7 @@
     │   ├── IncarnationMismatch       503
     │   ├── StaleAttempt              503
     │   └── UnknownReservation        503
+    ├── ChangeRefused                 409   the cluster cannot be changed as asked
     ├── WorkerLost                    503   the gateway resumes elsewhere
     ├── NoWorkers                     503
     ├── TransferFailed                503   KV or embeddings did not arrive whole
@@ -137,6 +138,13 @@ class UnknownReservation(Refused):
     code = "unknown_reservation"
 
 
+class ChangeRefused(PenstockError):
+    """To an operator: a pool or a role cannot be changed as asked; nothing was done."""
+
+    code = "change_refused"
+    http_status = 409
+
+
 class WorkerLost(PenstockError):
     code = "worker_lost"
     http_status = 503
@@ -186,7 +194,7 @@ def _tree(root: type[PenstockError]) -> list[type[PenstockError]]:
 
 WIRE_ERRORS: dict[str, type[PenstockError]] = {
     error.code: error
-    for root in (Refused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled, InternalError)
+    for root in (Refused, ChangeRefused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled, InternalError)
     for error in _tree(root)
 }
 """Code to error, for those that cross process boundaries as themselves; all are made from one sentence."""

@@ -32,6 +32,14 @@ def pool_of(worker: WorkerState) -> Pool:
     return Pool.PREFILL_TO_DECODE if worker.num_prefill_tokens else Pool.DECODE
 
 
+class Steering(StrEnum):
+    """What the role controller of a group may do."""
+
+    AUTO = "auto"  # decide and act
+    OBSERVE = "observe"  # decide and say so, but do nothing
+    PINNED = "pinned"  # leave every role as it is
+
+
 @dataclass(frozen=True, slots=True)
 class Flip:
     """Change one worker's role. `worker_id` is empty while only the direction is decided."""
@@ -39,6 +47,25 @@ class Flip:
     from_role: Role
     to_role: Role
     worker_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChange:
+    """One change of a group's capacity, or one that was only thought of, as people are told of it."""
+
+    at_s: float  # local monotonic clock
+    subject: str  # a worker, or a role whose pool is resized
+    change: str  # "prefill to decode", "2 to 3 workers"
+    reason: str  # what the controller saw, or that an operator ordered it
+    outcome: str  # "done", "observed" (it might not act), or why it failed
+
+
+@dataclass(frozen=True, slots=True)
+class RolesView:
+    """What the role controller may do, and what was changed lately, oldest first."""
+
+    steering: Steering = Steering.PINNED
+    changes: tuple[RoleChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

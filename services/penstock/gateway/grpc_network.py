@@ -9,10 +9,10 @@ import grpc
 from penstock.core.errors import WorkerLost
 from penstock.runtime import clock, rpc
 from penstock.runtime.channel import Channels
-from penstock.wire import stubs
+from penstock.wire import control_stubs, stubs
+from penstock.wire.control_messages import HoldingsRequest
 from penstock.wire.messages import (
     DecodeCalls,
-    HoldingsRequest,
     JoinRequest,
     JoinResponse,
     PrefillCalls,
@@ -48,7 +48,8 @@ class GrpcNetwork:
 
     async def probe(self, address: str, timeout_s: float) -> None:
         """Holdings is served by every worker and costs it nothing."""
-        await rpc.call(stubs.worker_holdings(self._channels.get(address)), HoldingsRequest(), timeout_s=timeout_s)
+        method = control_stubs.WORKER_HOLDINGS.unary(self._channels.get(address))
+        await rpc.call(method, HoldingsRequest(), timeout_s=timeout_s)
 
 
 async def _translated(

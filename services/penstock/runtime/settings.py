@@ -78,6 +78,7 @@ class SchedulerSettings:
     ttft_slo_s: float = setting(1.0, "objective of time to first token, for orders that heed one", minimum=0.001)
     tpot_slo_s: float = setting(0.05, "objective of time per output token, likewise", minimum=0.001)
     lease_s: float = setting(3.0, "silence after which a worker counts as gone", minimum=0.2)
+    scaler: str = setting("none", "who starts and ends workers: none, or host:port of a Pools service, as `up` has one")
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)
     metrics_address: str = setting("127.0.0.1:0", "host:port of /metrics; port 0: a free one")

@@ -4,12 +4,14 @@ One message of a long-lived stream carries everything its sender had to say sinc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.core.errors import PenstockError
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
+from penstock.core.pools import RolesView
 from penstock.core.types import (
     FinishReason,
+    GatewayLoad,
     Request,
     RouteQuery,
     RoutingDecision,
@@ -228,6 +230,7 @@ class HeartbeatResponse:
 class RouteCalls:
     hello: Hello | None = None
     queries: Sequence[RouteQuery] = ()
+    load: GatewayLoad | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,39 +249,10 @@ class MembershipView:
     group: str
     workers: Sequence[WorkerState]
     router_address: str = ""
+    roles: RolesView = field(default_factory=RolesView)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteEvents:
     answers: Sequence[RouteAnswer] = ()
     membership: MembershipView | None = None
-
-
-# --- any worker ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class DrainRequest:
-    timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class DrainResponse:
-    num_sequences: int
-
-
-@dataclass(frozen=True, slots=True)
-class HoldingsRequest:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Holdings:
-    """What a worker holds right now; zero everywhere but `num_open_files` when idle."""
-
-    num_sequences: int = 0
-    num_referenced_blocks: int = 0
-    num_reservations: int = 0
-    num_request_tasks: int = 0
-    num_open_files: int = 0
-    num_quarantined_blocks: int = 0

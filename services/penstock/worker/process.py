@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from penstock import __version__
-from penstock.core.errors import Draining, PenstockError, WorkerLost
+from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, PenstockError, WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.step_planning import Schedule
@@ -37,11 +37,12 @@ from penstock.runtime.tls import load_tls
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
-from penstock.wire import stubs
+from penstock.wire import control_stubs, stubs
+from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
 from penstock.worker.metrics import WorkerMetrics
 from penstock.worker.registration import Registration
-from penstock.worker.service import WorkerService
+from penstock.worker.service import Orders, WorkerService
 
 ENGINES = {"torch": "penstock.engine.model_runner", "mock": "penstock.engine.mock_runner"}
 """Loaded by name, so that a mock worker never pays for torch."""
@@ -80,6 +81,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, runner: Runner) -> None:
         self._settings = settings
+        self._role = Role(settings.role)
         self._drain_timeout_s = settings.drain_timeout_s
         self._runner = runner
         self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
@@ -115,14 +117,18 @@ class Worker:
             stop.set()
 
         await self._receiver.start(self._runner.kv, self._policy)
-        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, begin_drain)
+        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, Orders(begin_drain, self.flip))
         prefill_service = PrefillService(self._prefiller)
         decode_service = self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
         self._server.add(
             lambda server: stubs.add_decode(server, decode_service.stream, decode_service.link, clock.now_s)
         )
-        self._server.add(lambda server: stubs.add_worker(server, worker_service.drain, worker_service.holdings))
+        self._server.add(
+            lambda server: control_stubs.add_worker(
+                server, worker_service.drain, worker_service.flip, worker_service.holdings
+            )
+        )
         address = await self._server.start(self._settings.address)
         self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
         self._prefiller.me = self._ref
@@ -141,7 +147,7 @@ class Worker:
             metrics.register(), self._settings.metrics_address, lambda: self._server.is_serving
         )
         await self._server.set_serving(True)
-        log.info("%s worker at %s, incarnation %x", self._settings.role, address, self._ref.incarnation)
+        log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
@@ -168,12 +174,26 @@ class Worker:
         await self._channels.close()
         self._runner.close()
 
+    def flip(self, request: FlipRequest) -> FlipResponse:
+        """Have another role from now on, and let the router know at once. Weights, KV and peers stay as they are."""
+        if request.incarnation != self._ref.incarnation:
+            raise IncarnationMismatch(f"{self._ref.worker_id} was restarted; look at its present life first.")
+        if self._engine.book.is_draining:
+            raise Draining(f"{self._ref.worker_id} is going away.")
+        if request.role is Role.ENCODER:
+            raise ChangeRefused("A language worker has no encoder to load; its roles are prefill, decode and mixed.")
+        previous, self._role = self._role, request.role
+        if previous is not self._role:
+            log.info("%s worker is now a %s worker", previous.value, self._role.value)
+            self._registration.announce()
+        return FlipResponse(previous, len(self._engine.book.owners))
+
     def state(self) -> WorkerState:
         """How the worker is, for a heartbeat."""
         settings, book, costs = self._settings, self._engine.book, self._engine.costs
         return WorkerState(
             ref=self._ref,
-            role=Role(settings.role),
+            role=self._role,
             group=settings.group,
             model=self._runner.info.name,
             revision=self._runner.info.revision,

@@ -1,32 +1,55 @@
 """The Worker service: what an operator may ask of any worker."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import psutil
 
+from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook
 from penstock.decode.intake import Intake
 from penstock.prefill.loop import Prefiller
-from penstock.wire.messages import DrainRequest, DrainResponse, Holdings, HoldingsRequest
+from penstock.runtime import rpc
+from penstock.wire.control_messages import (
+    DrainRequest,
+    DrainResponse,
+    FlipRequest,
+    FlipResponse,
+    Holdings,
+    HoldingsRequest,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the process does when an operator says so."""
+
+    begin_drain: Callable[[float], None]
+    flip: Callable[[FlipRequest], FlipResponse]  # raises the refusal
 
 
 class WorkerService:
-    """Drain and count."""
+    """Drain, flip and count."""
 
-    def __init__(
-        self, book: SequenceBook, prefiller: Prefiller, intake: Intake, begin_drain: Callable[[float], None]
-    ) -> None:
+    def __init__(self, book: SequenceBook, prefiller: Prefiller, intake: Intake, orders: Orders) -> None:
         self._book = book
         self._prefiller = prefiller
         self._intake = intake
-        self._begin_drain = begin_drain
+        self._orders = orders
 
     async def drain(self, request: DrainRequest, _context: "grpc.aio.ServicerContext[Any, Any]") -> DrainResponse:
         """Take nothing new from now on; the process ends when its sequences have, or after the timeout."""
-        self._begin_drain(request.timeout_s)
+        self._orders.begin_drain(request.timeout_s)
         return DrainResponse(num_sequences=len(self._book.owners))
+
+    async def flip(self, request: FlipRequest, context: "grpc.aio.ServicerContext[Any, Any]") -> FlipResponse:
+        """Have another role from now on; what is held goes on to its end."""
+        try:
+            return self._orders.flip(request)
+        except PenstockError as error:
+            await rpc.abort(context, error)
 
     async def holdings(self, _request: HoldingsRequest, _context: "grpc.aio.ServicerContext[Any, Any]") -> Holdings:
         """What is held at this moment; a leak shows as a number that does not return to zero."""

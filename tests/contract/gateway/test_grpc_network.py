@@ -27,8 +27,9 @@ from penstock.runtime.channel import Channels
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.server import RpcServer
 from penstock.runtime.sessions import converse, read_hello
+from penstock.wire import control_messages as c
+from penstock.wire import control_stubs, stubs
 from penstock.wire import messages as m
-from penstock.wire import stubs
 
 NUM_TOKENS = 40
 
@@ -47,7 +48,7 @@ class Node:
     async def start(self) -> None:
         self.server.add(lambda server: stubs.add_prefill(server, self.prefill, clock.now_s))
         self.server.add(lambda server: stubs.add_decode(server, self.decode, self.link, clock.now_s))
-        self.server.add(lambda server: stubs.add_worker(server, self.drain, self.holdings))
+        self.server.add(lambda server: control_stubs.add_worker(server, self.drain, self.flip, self.holdings))
         address = await self.server.start("127.0.0.1:0")
         self.ref = WorkerRef(self.ref.worker_id, self.ref.incarnation, address)
 
@@ -91,11 +92,14 @@ class Node:
         async for _ in calls:
             yield m.LinkEvents()
 
-    async def drain(self, request: m.DrainRequest, context: Any) -> m.DrainResponse:
-        return m.DrainResponse(0)
+    async def drain(self, request: c.DrainRequest, context: Any) -> c.DrainResponse:
+        return c.DrainResponse(0)
 
-    async def holdings(self, request: m.HoldingsRequest, context: Any) -> m.Holdings:
-        return m.Holdings()
+    async def flip(self, request: c.FlipRequest, context: Any) -> c.FlipResponse:
+        return c.FlipResponse(Role.PREFILL, 0)
+
+    async def holdings(self, request: c.HoldingsRequest, context: Any) -> c.Holdings:
+        return c.Holdings()
 
 
 class ControlPlane:

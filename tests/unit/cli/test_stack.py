@@ -44,7 +44,8 @@ def test_everyone_is_told_the_same_scheduler_model_and_group() -> None:
     assert {stack.gateway.model, *(worker.model for worker in stack.workers)} == {"/models/tiny"}
     assert stack.scheduler.groups == (stack.gateway.group,) == ("chat",)
     assert {worker.engine for worker in stack.workers} == {"mock"}
-    assert stack.gateway.port == 9101
+    assert stack.scheduler.scaler == "127.0.0.1:9101"
+    assert stack.gateway.port == 9102
 
 
 def test_each_process_loads_from_its_command_line_what_was_planned() -> None:

@@ -6,9 +6,12 @@ from typing import Any
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import BlocksExhausted, NoWorkers, WorkerLost
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
+from penstock.core.policies.pool_changes import PoolChange
+from penstock.core.pools import RoleChange, RolesView, Steering
 from penstock.core.types import (
     Candidate,
     FinishReason,
+    GatewayLoad,
     Request,
     Role,
     RouteQuery,
@@ -19,6 +22,7 @@ from penstock.core.types import (
     WorkerRef,
     WorkerState,
 )
+from penstock.wire import control_messages as c
 from penstock.wire import messages as m
 
 HELLO = m.Hello("gateway-1", (1 << 64) - 1, 1 << 63)
@@ -103,12 +107,21 @@ CALLS: list[tuple[str, Any]] = [
         m.RouteCalls(HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"})),)),
     ),
     ("Router/Route", m.RouteCalls(queries=(RouteQuery("r", 10, 20),))),
+    ("Router/Route", m.RouteCalls(load=GatewayLoad(3, 4000, 7, 1.5, 12.25, 90_000, 1200))),
     ("Router/Heartbeat", m.HeartbeatRequest(STATE, tuple(hash_blocks(range(32))), tuple(hash_blocks(range(48))), True)),
     ("Router/Heartbeat", m.HeartbeatRequest(WorkerState(REF, Role.PREFILL))),
     ("Membership/Register", m.RegisterRequest(STATE)),
     ("Membership/Join", m.JoinRequest("gateway-1")),
-    ("Worker/Drain", m.DrainRequest(2.5)),
-    ("Worker/Holdings", m.HoldingsRequest()),
+    ("Worker/Drain", c.DrainRequest(2.5)),
+    ("Worker/Flip", c.FlipRequest(Role.DECODE, (1 << 64) - 1)),
+    ("Worker/Holdings", c.HoldingsRequest()),
+    ("Control/Scale", c.ScaleRequest(((Role.PREFILL, 3), (Role.DECODE, 0)), True)),
+    ("Control/Move", c.MoveRequest("prefill-0", Role.MIXED, True)),
+    ("Control/Steer", c.SteerRequest(Steering.OBSERVE)),
+    ("Control/Rollout", c.RolloutRequest((Role.PREFILL, Role.DECODE), True)),
+    ("Pools/Grow", c.GrowRequest("g", Role.DECODE, 2)),
+    ("Pools/Shrink", c.ShrinkRequest(("decode-0", "decode-1"))),
+    ("Pools/Restart", c.RestartRequest("decode-0")),
 ]
 REPLIES: list[tuple[str, Any]] = [
     ("Prefill/Serve", m.PrefillEvents()),
@@ -161,14 +174,26 @@ REPLIES: list[tuple[str, Any]] = [
                 m.RouteAnswer("s", RoutingDecision((CANDIDATE,), (), False)),
                 m.RouteAnswer("t", error=NoWorkers("Nobody.")),
             ),
-            m.MembershipView("g", (replace(STATE, heartbeat_s=95.0), WorkerState(REF, Role.DECODE))),
+            m.MembershipView(
+                "g",
+                (replace(STATE, heartbeat_s=95.0), WorkerState(REF, Role.DECODE)),
+                roles=RolesView(Steering.AUTO, (RoleChange(75.0, "d-0", "decode to prefill", "TTFT 2x", "done"),)),
+            ),
         ),
     ),
     ("Router/Heartbeat", m.HeartbeatResponse(True)),
     ("Router/Heartbeat", m.HeartbeatResponse(False)),
     ("Membership/Register", m.RegisterResponse("10.0.0.1:7000", 0.25)),
     ("Membership/Join", m.JoinResponse((("default", "10.0.0.1:7000"), ("long", "10.0.0.2:7000")))),
-    ("Worker/Drain", m.DrainResponse(12)),
-    ("Worker/Holdings", m.Holdings()),
-    ("Worker/Holdings", m.Holdings(1, 2, 3, 4, 5, 6)),
+    ("Worker/Drain", c.DrainResponse(12)),
+    ("Worker/Flip", c.FlipResponse(Role.PREFILL, 4)),
+    ("Worker/Holdings", c.Holdings()),
+    ("Worker/Holdings", c.Holdings(1, 2, 3, 4, 5, 6)),
+    ("Control/Scale", c.ScaleResponse((PoolChange(Role.PREFILL, 1, 3), PoolChange(Role.DECODE, 2, 0, ("a", "b"))))),
+    ("Control/Move", c.FlipResponse(Role.PREFILL, 4)),
+    ("Control/Steer", c.SteerResponse(Steering.AUTO)),
+    ("Control/Rollout", c.RolloutResponse(("prefill-0", "decode-0"))),
+    ("Pools/Grow", c.GrowResponse(("decode-2", "decode-3"))),
+    ("Pools/Shrink", c.ShrinkResponse()),
+    ("Pools/Restart", c.RestartResponse()),
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from penstock.wire import stubs
+from penstock.wire import control_stubs, stubs
 
 _serve: Any = object()  # a handler: only serialisers are called here
 Call = Callable[..., Any]
@@ -30,14 +30,32 @@ RPCS: dict[str, tuple[Call, Call]] = {  # client stub of a channel and clock; se
         lambda channel, _: stubs.membership_join(channel),
         lambda server, _: stubs.add_membership(server, _serve, _serve),
     ),
-    "Worker/Drain": (
-        lambda channel, _: stubs.worker_drain(channel),
-        lambda server, _: stubs.add_worker(server, _serve, _serve),
-    ),
-    "Worker/Holdings": (
-        lambda channel, _: stubs.worker_holdings(channel),
-        lambda server, _: stubs.add_worker(server, _serve, _serve),
-    ),
+    **{
+        f"Control/{method.name}": (
+            lambda channel, _, method=method: method.unary(channel),
+            lambda server, _: control_stubs.add_control(server, _serve, _serve, _serve, _serve),
+        )
+        for method in (
+            control_stubs.CONTROL_SCALE,
+            control_stubs.CONTROL_MOVE,
+            control_stubs.CONTROL_STEER,
+            control_stubs.CONTROL_ROLLOUT,
+        )
+    },
+    **{
+        f"Pools/{method.name}": (
+            lambda channel, _, method=method: method.unary(channel),
+            lambda server, _: control_stubs.add_pools(server, _serve, _serve, _serve),
+        )
+        for method in (control_stubs.POOLS_GROW, control_stubs.POOLS_SHRINK, control_stubs.POOLS_RESTART)
+    },
+    **{
+        f"Worker/{method.name}": (
+            lambda channel, _, method=method: method.unary(channel),
+            lambda server, _: control_stubs.add_worker(server, _serve, _serve, _serve),
+        )
+        for method in (control_stubs.WORKER_DRAIN, control_stubs.WORKER_FLIP, control_stubs.WORKER_HOLDINGS)
+    },
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock import __version__
-from penstock.core.errors import Draining, WorkerLost
+from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, WorkerLost
 from penstock.core.types import Role, SamplingParams, WorkerState
 from penstock.runtime import clock
 from penstock.runtime.outbox import Outbox
@@ -15,6 +15,7 @@ from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.tls import Tls
 from penstock.transfer.policy import Peer
 from penstock.wire import stubs
+from penstock.wire.control_messages import FlipRequest
 from penstock.wire.messages import (
     Finished,
     HeartbeatRequest,
@@ -197,6 +198,38 @@ async def test_what_a_drain_cannot_finish_in_time_is_handed_back(one: Process) -
     assert [list(events.revoked) for events in take(link)] == [[1]]
     assert len(one.worker._intake.reservations) == 0
     assert one.book.owners == {}
+
+
+@in_process(WorkerSettings(worker_id="decode-0", role="decode"))
+async def test_a_flip_changes_the_role_at_once_and_finishes_what_is_held(one: Process) -> None:
+    running = asyncio.create_task(one.worker.run(one.stop))
+    one.start(0)
+    await pass_time(2.5 * STEP_S)
+    answer = one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation))
+    assert (answer.previous_role, answer.num_sequences) == (Role.DECODE, 1)
+    await settle()
+    assert [state.role for state in one.states] == [Role.DECODE, Role.PREFILL]  # the router hears of it at once
+    await pass_time(20 * STEP_S)
+    assert [(end.handle, end.error) for end in one.ends()] == [(0, None)]
+    one.start(1)
+    assert one.failures() == []
+    one.stop.set()
+    await running
+    await one.worker.close()
+
+
+@in_process(WorkerSettings(worker_id="decode-0", role="decode"))
+async def test_a_flip_meant_for_another_life_or_for_what_it_cannot_be_is_refused(one: Process) -> None:
+    incarnation = one.worker.state().ref.incarnation
+    with pytest.raises(IncarnationMismatch):
+        one.worker.flip(FlipRequest(Role.PREFILL, incarnation + 1))
+    with pytest.raises(ChangeRefused, match="no encoder"):
+        one.worker.flip(FlipRequest(Role.ENCODER, incarnation))
+    one.book.is_draining = True
+    with pytest.raises(Draining):
+        one.worker.flip(FlipRequest(Role.PREFILL, incarnation))
+    assert one.worker.state().role is Role.DECODE
+    await one.worker.close()
 
 
 @in_process()

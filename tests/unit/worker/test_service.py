@@ -2,11 +2,16 @@
 
 from typing import Any
 
+import pytest
+
+from penstock.core.errors import ChangeRefused
+from penstock.core.types import Role
 from penstock.prefill.handoff import HandoffLimits
 from penstock.prefill.loop import Prefiller
 from penstock.runtime.outbox import Outbox
-from penstock.wire.messages import DrainRequest, HoldingsRequest, PrefillStart
-from penstock.worker.service import WorkerService
+from penstock.wire.control_messages import DrainRequest, FlipRequest, FlipResponse, HoldingsRequest
+from penstock.wire.messages import PrefillStart
+from penstock.worker.service import Orders, WorkerService
 from tests.unit.decode.decode_worker import KEY, DecodeWorker, decode_worker, request
 from tests.unit.engine.mock_engine import STEP_S
 from tests.unit.prefill.fake_decode import FakeDecode
@@ -14,6 +19,15 @@ from tests.unit.prefill.test_loop import ME, FakeLinks
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
 CONTEXT: Any = None
+
+
+class Aborted(Exception):
+    """The call was ended with an error."""
+
+
+class Aborting:
+    async def abort(self, _code: Any, _sentence: str, metadata: tuple[tuple[str, str], ...]) -> None:
+        raise Aborted(dict(metadata)["penstock-code"])
 
 
 class Operated:
@@ -26,7 +40,15 @@ class Operated:
         book = worker.engine.book
         self.prefiller = Prefiller(ME, book, links, worker.decoder.start, HandoffLimits(), now_s)
         self.drains: list[float] = []
-        self.service = WorkerService(book, self.prefiller, worker.intake, self.drains.append)
+        self.flips: list[FlipRequest] = []
+        orders = Orders(self.drains.append, self._flip)
+        self.service = WorkerService(book, self.prefiller, worker.intake, orders)
+
+    def _flip(self, request: FlipRequest) -> FlipResponse:
+        if request.role is Role.ENCODER:
+            raise ChangeRefused("No.")
+        self.flips.append(request)
+        return FlipResponse(Role.DECODE, 3)
 
     async def close(self) -> None:
         await self.prefiller.close()
@@ -43,6 +65,17 @@ async def test_a_drain_begins_with_the_operators_patience_and_says_what_is_left(
         answer = await one.service.drain(DrainRequest(2.5), CONTEXT)
         assert (answer.num_sequences, one.drains) == (2, [2.5])
         worker.call(released=[0, 1])
+
+
+@in_virtual_time
+async def test_a_flip_is_passed_on_and_its_refusal_is_an_answer() -> None:
+    async with decode_worker() as worker:
+        one = Operated(worker)
+        assert await one.service.flip(FlipRequest(Role.PREFILL, 7), CONTEXT) == FlipResponse(Role.DECODE, 3)
+        assert one.flips == [FlipRequest(Role.PREFILL, 7)]
+        context: Any = Aborting()
+        with pytest.raises(Aborted, match="change_refused"):
+            await one.service.flip(FlipRequest(Role.ENCODER, 7), context)
 
 
 @in_virtual_time

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerState
+from penstock.core.pools import RoleChange, RolesView, Steering
+from penstock.core.types import Candidate, GatewayLoad, Role, RouteQuery, RoutingDecision, WorkerState
 from penstock.wire.codec import core_types
 from penstock.wire.messages import (
     HeartbeatRequest,
@@ -137,6 +138,7 @@ def heard_from_wire(message: pb.HeartbeatResponse) -> HeartbeatResponse:
 def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
     return pb.RouteCalls(
         hello=core_types.hello_to_wire(calls.hello),
+        load=_load_to_wire(calls.load) if calls.load else None,
         queries=[
             pb.RouteQuery(
                 request_id=query.request_id,
@@ -153,6 +155,7 @@ def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
 def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
     return RouteCalls(
         hello=core_types.hello_from_wire(message.hello) if message.HasField("hello") else None,
+        load=_load_from_wire(message.load) if message.HasField("load") else None,
         queries=tuple(
             RouteQuery(
                 request_id=query.request_id,
@@ -182,7 +185,12 @@ def route_events_from_wire(message: pb.RouteEvents, now_s: float) -> RouteEvents
 
 
 def _view_to_wire(view: MembershipView, now_s: float) -> pb.MembershipView:
-    message = pb.MembershipView(group=view.group)
+    message = pb.MembershipView(group=view.group, steering=view.roles.steering)
+    for change in view.roles.changes:
+        ago_s = now_s - change.at_s
+        message.role_changes.add(
+            ago_s=ago_s, subject=change.subject, change=change.change, reason=change.reason, outcome=change.outcome
+        )
     for state in view.workers:
         report = state_to_wire(state)
         report.heartbeat_ago_s = now_s - state.heartbeat_s
@@ -194,7 +202,35 @@ def _view_from_wire(message: pb.MembershipView, now_s: float) -> MembershipView:
     workers = [
         replace(state_from_wire(report), heartbeat_s=now_s - report.heartbeat_ago_s) for report in message.workers
     ]
-    return MembershipView(message.group, tuple(workers))
+    changes = tuple(
+        RoleChange(now_s - change.ago_s, change.subject, change.change, change.reason, change.outcome)
+        for change in message.role_changes
+    )
+    return MembershipView(message.group, tuple(workers), roles=RolesView(Steering(message.steering), changes))
+
+
+def _load_to_wire(load: GatewayLoad) -> pb.GatewayLoad:
+    return pb.GatewayLoad(
+        num_waiting=load.num_waiting,
+        num_waiting_tokens=load.num_waiting_tokens,
+        num_finished=load.num_finished,
+        ttft_sum_s=load.ttft_sum_s,
+        e2e_sum_s=load.e2e_sum_s,
+        num_prompt_tokens=load.num_prompt_tokens,
+        num_output_tokens=load.num_output_tokens,
+    )
+
+
+def _load_from_wire(message: pb.GatewayLoad) -> GatewayLoad:
+    return GatewayLoad(
+        num_waiting=message.num_waiting,
+        num_waiting_tokens=message.num_waiting_tokens,
+        num_finished=message.num_finished,
+        ttft_sum_s=message.ttft_sum_s,
+        e2e_sum_s=message.e2e_sum_s,
+        num_prompt_tokens=message.num_prompt_tokens,
+        num_output_tokens=message.num_output_tokens,
+    )
 
 
 def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:

@@ -1,6 +1,14 @@
 """Messages of the Worker service: our types to protobuf and back."""
 
-from penstock.wire.messages import DrainRequest, DrainResponse, Holdings, HoldingsRequest
+from penstock.core.types import Role
+from penstock.wire.control_messages import (
+    DrainRequest,
+    DrainResponse,
+    FlipRequest,
+    FlipResponse,
+    Holdings,
+    HoldingsRequest,
+)
 from penstock.wire.v1 import worker_pb2 as pb
 
 
@@ -18,6 +26,22 @@ def drained_to_wire(response: DrainResponse) -> pb.DrainResponse:
 
 def drained_from_wire(message: pb.DrainResponse) -> DrainResponse:
     return DrainResponse(message.num_sequences)
+
+
+def flip_to_wire(request: FlipRequest) -> pb.FlipRequest:
+    return pb.FlipRequest(role=request.role, incarnation=request.incarnation)
+
+
+def flip_from_wire(message: pb.FlipRequest) -> FlipRequest:
+    return FlipRequest(Role(message.role), message.incarnation)
+
+
+def flipped_to_wire(response: FlipResponse) -> pb.FlipResponse:
+    return pb.FlipResponse(previous_role=response.previous_role, num_sequences=response.num_sequences)
+
+
+def flipped_from_wire(message: pb.FlipResponse) -> FlipResponse:
+    return FlipResponse(Role(message.previous_role), message.num_sequences)
 
 
 def ask_holdings_to_wire(_request: HoldingsRequest) -> pb.HoldingsRequest:

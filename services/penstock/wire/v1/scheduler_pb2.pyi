@@ -116,12 +116,32 @@ class HeartbeatResponse(_message.Message):
     def __init__(self, is_known: _Optional[bool] = ...) -> None: ...
 
 class RouteCalls(_message.Message):
-    __slots__ = ("hello", "queries")
+    __slots__ = ("hello", "queries", "load")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     QUERIES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     hello: _common_pb2.Hello
     queries: _containers.RepeatedCompositeFieldContainer[RouteQuery]
-    def __init__(self, hello: _Optional[_Union[_common_pb2.Hello, _Mapping]] = ..., queries: _Optional[_Iterable[_Union[RouteQuery, _Mapping]]] = ...) -> None: ...
+    load: GatewayLoad
+    def __init__(self, hello: _Optional[_Union[_common_pb2.Hello, _Mapping]] = ..., queries: _Optional[_Iterable[_Union[RouteQuery, _Mapping]]] = ..., load: _Optional[_Union[GatewayLoad, _Mapping]] = ...) -> None: ...
+
+class GatewayLoad(_message.Message):
+    __slots__ = ("num_waiting", "num_waiting_tokens", "num_finished", "ttft_sum_s", "e2e_sum_s", "num_prompt_tokens", "num_output_tokens")
+    NUM_WAITING_FIELD_NUMBER: _ClassVar[int]
+    NUM_WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NUM_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    TTFT_SUM_S_FIELD_NUMBER: _ClassVar[int]
+    E2E_SUM_S_FIELD_NUMBER: _ClassVar[int]
+    NUM_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NUM_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    num_waiting: int
+    num_waiting_tokens: int
+    num_finished: int
+    ttft_sum_s: float
+    e2e_sum_s: float
+    num_prompt_tokens: int
+    num_output_tokens: int
+    def __init__(self, num_waiting: _Optional[int] = ..., num_waiting_tokens: _Optional[int] = ..., num_finished: _Optional[int] = ..., ttft_sum_s: _Optional[float] = ..., e2e_sum_s: _Optional[float] = ..., num_prompt_tokens: _Optional[int] = ..., num_output_tokens: _Optional[int] = ...) -> None: ...
 
 class RouteQuery(_message.Message):
     __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids")
@@ -170,9 +190,27 @@ class Candidate(_message.Message):
     def __init__(self, worker: _Optional[_Union[_common_pb2.WorkerRef, _Mapping]] = ..., predicted_s: _Optional[float] = ..., num_cached_tokens: _Optional[int] = ...) -> None: ...
 
 class MembershipView(_message.Message):
-    __slots__ = ("group", "workers")
+    __slots__ = ("group", "workers", "steering", "role_changes")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    STEERING_FIELD_NUMBER: _ClassVar[int]
+    ROLE_CHANGES_FIELD_NUMBER: _ClassVar[int]
     group: str
     workers: _containers.RepeatedCompositeFieldContainer[WorkerReport]
-    def __init__(self, group: _Optional[str] = ..., workers: _Optional[_Iterable[_Union[WorkerReport, _Mapping]]] = ...) -> None: ...
+    steering: str
+    role_changes: _containers.RepeatedCompositeFieldContainer[RoleChange]
+    def __init__(self, group: _Optional[str] = ..., workers: _Optional[_Iterable[_Union[WorkerReport, _Mapping]]] = ..., steering: _Optional[str] = ..., role_changes: _Optional[_Iterable[_Union[RoleChange, _Mapping]]] = ...) -> None: ...
+
+class RoleChange(_message.Message):
+    __slots__ = ("ago_s", "subject", "change", "reason", "outcome")
+    AGO_S_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    ago_s: float
+    subject: str
+    change: str
+    reason: str
+    outcome: str
+    def __init__(self, ago_s: _Optional[float] = ..., subject: _Optional[str] = ..., change: _Optional[str] = ..., reason: _Optional[str] = ..., outcome: _Optional[str] = ...) -> None: ...

@@ -16,6 +16,22 @@ class DrainResponse(_message.Message):
     num_sequences: int
     def __init__(self, num_sequences: _Optional[int] = ...) -> None: ...
 
+class FlipRequest(_message.Message):
+    __slots__ = ("role", "incarnation")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    incarnation: int
+    def __init__(self, role: _Optional[str] = ..., incarnation: _Optional[int] = ...) -> None: ...
+
+class FlipResponse(_message.Message):
+    __slots__ = ("previous_role", "num_sequences")
+    PREVIOUS_ROLE_FIELD_NUMBER: _ClassVar[int]
+    NUM_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    previous_role: str
+    num_sequences: int
+    def __init__(self, previous_role: _Optional[str] = ..., num_sequences: _Optional[int] = ...) -> None: ...
+
 class HoldingsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

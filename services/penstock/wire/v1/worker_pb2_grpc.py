@@ -40,6 +40,11 @@ class WorkerStub:
                 request_serializer=penstock_dot_wire_dot_v1_dot_worker__pb2.DrainRequest.SerializeToString,
                 response_deserializer=penstock_dot_wire_dot_v1_dot_worker__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.Flip = channel.unary_unary(
+                '/penstock.wire.v1.Worker/Flip',
+                request_serializer=penstock_dot_wire_dot_v1_dot_worker__pb2.FlipRequest.SerializeToString,
+                response_deserializer=penstock_dot_wire_dot_v1_dot_worker__pb2.FlipResponse.FromString,
+                _registered_method=True)
         self.Holdings = channel.unary_unary(
                 '/penstock.wire.v1.Worker/Holdings',
                 request_serializer=penstock_dot_wire_dot_v1_dot_worker__pb2.HoldingsRequest.SerializeToString,
@@ -53,6 +58,13 @@ class WorkerServicer:
 
     def Drain(self, request, context):
         """Takes nothing new, finishes or hands over what it has, then exits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Flip(self, request, context):
+        """Changes what is routed to it, at once: what it holds goes on to its end. No restart, no reload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +84,11 @@ def add_WorkerServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=penstock_dot_wire_dot_v1_dot_worker__pb2.DrainRequest.FromString,
                     response_serializer=penstock_dot_wire_dot_v1_dot_worker__pb2.DrainResponse.SerializeToString,
+            ),
+            'Flip': grpc.unary_unary_rpc_method_handler(
+                    servicer.Flip,
+                    request_deserializer=penstock_dot_wire_dot_v1_dot_worker__pb2.FlipRequest.FromString,
+                    response_serializer=penstock_dot_wire_dot_v1_dot_worker__pb2.FlipResponse.SerializeToString,
             ),
             'Holdings': grpc.unary_unary_rpc_method_handler(
                     servicer.Holdings,
@@ -107,6 +124,33 @@ class Worker:
             '/penstock.wire.v1.Worker/Drain',
             penstock_dot_wire_dot_v1_dot_worker__pb2.DrainRequest.SerializeToString,
             penstock_dot_wire_dot_v1_dot_worker__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Flip(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penstock.wire.v1.Worker/Flip',
+            penstock_dot_wire_dot_v1_dot_worker__pb2.FlipRequest.SerializeToString,
+            penstock_dot_wire_dot_v1_dot_worker__pb2.FlipResponse.FromString,
             options,
             channel_credentials,
             insecure,

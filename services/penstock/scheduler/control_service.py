@@ -1,0 +1,55 @@
+"""The Control service of one router: orders of operators, from the wire to `PoolOrders`."""
+
+from typing import Any
+
+import grpc
+
+from penstock.core.errors import PenstockError
+from penstock.runtime import rpc
+from penstock.scheduler.pool_orders import PoolOrders
+from penstock.scheduler.role_control import RoleControl
+from penstock.wire import control_stubs
+from penstock.wire.control_messages import (
+    FlipResponse,
+    MoveRequest,
+    RolloutRequest,
+    RolloutResponse,
+    ScaleRequest,
+    ScaleResponse,
+    SteerRequest,
+    SteerResponse,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControlService:
+    """Answers a refusal as an error with its sentence."""
+
+    def __init__(self, orders: PoolOrders, control: RoleControl) -> None:
+        self._orders = orders
+        self._control = control
+
+    def register(self, server: grpc.aio.Server) -> None:
+        control_stubs.add_control(server, self.scale, self.move, self.steer, self.rollout)
+
+    async def scale(self, request: ScaleRequest, context: Context) -> ScaleResponse:
+        try:
+            return ScaleResponse(await self._orders.scale(request.targets, is_dry_run=request.is_dry_run))
+        except PenstockError as error:
+            await rpc.abort(context, error)
+
+    async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
+        try:
+            return await self._orders.flip(request.worker_id, request.role, is_dry_run=request.is_dry_run)
+        except PenstockError as error:
+            await rpc.abort(context, error)
+
+    async def steer(self, request: SteerRequest, context: Context) -> SteerResponse:
+        return SteerResponse(self._control.steer(request.steering))
+
+    async def rollout(self, request: RolloutRequest, context: Context) -> RolloutResponse:
+        try:
+            return RolloutResponse(self._orders.begin_rollout(request.roles, is_dry_run=request.is_dry_run))
+        except PenstockError as error:
+            await rpc.abort(context, error)

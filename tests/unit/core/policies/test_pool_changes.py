@@ -1,0 +1,74 @@
+"""Orders to change pools: who goes, and what must not be done."""
+
+import pytest
+
+from penstock.core.errors import ChangeRefused
+from penstock.core.policies.pool_changes import PoolChange, plan_flip, plan_scale
+from penstock.core.types import Role, WorkerRef, WorkerState
+
+E, P, D, M = Role.ENCODER, Role.PREFILL, Role.DECODE, Role.MIXED
+
+
+def worker(worker_id: str, role: Role, num_running: int = 0, *, is_draining: bool = False) -> WorkerState:
+    return WorkerState(WorkerRef(worker_id, 1, ""), role, num_running=num_running, is_draining=is_draining)
+
+
+POOLS = [worker("p0", P), worker("p1", P, 3), worker("p2", P, 1), worker("d0", D, 9), worker("d1", D, 9)]
+
+
+@pytest.mark.parametrize(
+    ("case", "targets", "changes"),
+    [
+        ("more", [(P, 5)], [PoolChange(P, 3, 5)]),
+        ("the same", [(D, 2)], [PoolChange(D, 2, 2)]),
+        ("the least loaded go first", [(P, 1)], [PoolChange(P, 3, 1, ("p0", "p2"))]),
+        ("equal load: by name", [(D, 1)], [PoolChange(D, 2, 1, ("d0",))]),
+        ("a role nobody has yet", [(M, 2)], [PoolChange(M, 0, 2)]),
+        (
+            "a stage may be left to mixed workers",
+            [(M, 1), (P, 0)],
+            [PoolChange(M, 0, 1), PoolChange(P, 3, 0, ("p0", "p2", "p1"))],
+        ),
+    ],
+)
+def test_plans_counts(case: str, targets: list[tuple[Role, int]], changes: list[PoolChange]) -> None:
+    assert plan_scale(targets, POOLS) == (changes, None), case
+
+
+def test_those_that_drain_do_not_count() -> None:
+    workers = [*POOLS, worker("p3", P, is_draining=True)]
+    assert plan_scale([(P, 4)], workers)[0] == [PoolChange(P, 3, 4)]
+
+
+@pytest.mark.parametrize(("role", "stage"), [(P, "prefill"), (D, "decode")])
+def test_a_stage_is_not_left_to_nobody(role: Role, stage: str) -> None:
+    _, refusal = plan_scale([(role, 0)], POOLS)
+    assert isinstance(refusal, ChangeRefused)
+    assert f"no worker for {stage}" in refusal.message
+
+
+def test_a_stage_that_nobody_serves_may_stay_so() -> None:
+    """A group that is being built: its first prefill workers come before any decode worker."""
+    assert plan_scale([(P, 3)], [worker("p0", P)])[1] is None
+    assert plan_scale([(P, 3)], [])[1] is None
+
+
+def test_plans_a_flip() -> None:
+    assert plan_flip("p1", D, POOLS) == (POOLS[1], None)
+    assert plan_flip("d0", M, POOLS) == (POOLS[3], None)
+
+
+@pytest.mark.parametrize(
+    ("case", "worker_id", "role", "says"),
+    [
+        ("unknown", "p9", D, "no worker 'p9' in this group; there are: d0, p0"),
+        ("draining", "p1", D, "p1 is draining"),
+        ("other weights", "p0", E, "different weights"),
+        ("the last of its stage", "d0", P, "no worker for decode"),
+    ],
+)
+def test_refuses_a_flip(case: str, worker_id: str, role: Role, says: str) -> None:
+    workers = [worker("p0", P), worker("p1", P, is_draining=True), worker("d0", D)]
+    refusal = plan_flip(worker_id, role, workers)[1]
+    assert refusal is not None, case
+    assert says in refusal.message
