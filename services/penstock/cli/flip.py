@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
-from penstock.cli.orders import find_group, give, parse_role, run
+from penstock.cli.orders import TLS_HELP, find_group, give, parse_role, run
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import MoveRequest
 
@@ -20,11 +20,12 @@ def flip(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Give a worker another role; what it holds goes on to its end."""
     order = MoveRequest(worker, parse_role(role), is_dry_run=dry_run)
     with connect(url, api_key) as client:
-        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_MOVE.unary, order)
+        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_MOVE, order, tls_folder)
     if answer.previous_role is order.role:
         print(f"{worker} is a {role} worker already")
         return

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from penstock.core.errors import PenstockError
 from penstock.runtime.lifecycle import exit_status_of
+from penstock.runtime.settings import set_unless_given
 
 COMMANDS = {
     "up": "run the whole system on this machine",
@@ -38,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         return _help(name)
+    # Children are spawned, never forked to go on; gRPC would say on stderr each time that it cannot help with that.
+    set_unless_given("GRPC_ENABLE_FORK_SUPPORT", "0")
     try:
         command = importlib.import_module(f"penstock.cli.{name}")
         return int(command.main(arguments[1:]))

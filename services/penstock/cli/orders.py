@@ -5,26 +5,27 @@ So orders work wherever the router can be reached: on the machine of `penstock u
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import grpc
 import typer
 
 from penstock.core.errors import ChangeRefused, WorkerLost
 from penstock.core.types import Role
 from penstock.runtime import rpc
 from penstock.runtime.channel import Channels
+from penstock.runtime.tls import load_tls
+from penstock.wire.method import Method
 
 EXIT_REFUSED = 3  # nothing was done
 EXIT_NOT_IN_TIME = 4  # it was begun, and was not done within the time given to --wait
 
 CALL_TIMEOUT_S = 10.0
+TLS_HELP = "folder with tls.crt, tls.key and ca.crt, if workers want TLS"
 
 _Json = Mapping[str, Any]
 Order = TypeVar("Order")
 Answer = TypeVar("Answer")
-Method = Callable[[grpc.aio.Channel], "grpc.aio.UnaryUnaryMultiCallable[Order, Answer]"]
 
 
 def find_group(cluster: _Json, name: str) -> _Json:
@@ -36,12 +37,17 @@ def find_group(cluster: _Json, name: str) -> _Json:
     return group
 
 
-def give(group: _Json, method: Method[Order, Answer], order: Order) -> Answer:
+def give(group: _Json, method: Method[Order, Answer], order: Order, tls_folder: str = "") -> Answer:
     """Call the group's router; raises its refusal, or that it cannot be reached."""
     address = group["router_address"]
     if not address:
         raise WorkerLost(f"The router of group '{group['name']}' is away; try again when the scheduler is back.")
-    return asyncio.run(_call(address, method, order))
+    return call(address, method, order, tls_folder)
+
+
+def call(address: str, method: Method[Order, Answer], order: Order, tls_folder: str = "") -> Answer:
+    """One call to host:port, whatever process answers there."""
+    return asyncio.run(_call(Channels(load_tls(tls_folder)), address, method, order))
 
 
 def parse_role(word: str) -> Role:
@@ -61,9 +67,8 @@ def run(app: typer.Typer, argv: list[str], name: str) -> int:
     return 0
 
 
-async def _call(address: str, method: Method[Order, Answer], order: Order) -> Answer:
-    channels = Channels()
+async def _call(channels: Channels, address: str, method: Method[Order, Answer], order: Order) -> Answer:
     try:
-        return await rpc.call(method(channels.get(address)), order, timeout_s=CALL_TIMEOUT_S)
+        return await rpc.call(method.unary(channels.get(address)), order, timeout_s=CALL_TIMEOUT_S)
     finally:
         await channels.close()

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
-from penstock.cli.orders import find_group, give, parse_role, run
+from penstock.cli.orders import TLS_HELP, find_group, give, parse_role, run
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import RolloutRequest
 
@@ -19,11 +19,12 @@ def rollout(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Replace workers one by one; the next one goes when the one before serves again."""
     order = RolloutRequest([parse_role(word) for word in roles or ()], is_dry_run=dry_run)
     with connect(url, api_key) as client:
-        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_ROLLOUT.unary, order)
+        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_ROLLOUT, order, tls_folder)
     verb = "would be" if dry_run else "are being"
     print(f"{len(answer.worker_ids)} workers {verb} replaced, one by one: {', '.join(answer.worker_ids) or 'none'}")
 

@@ -8,7 +8,7 @@ import httpx
 import typer
 
 from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
-from penstock.cli.orders import EXIT_NOT_IN_TIME, find_group, give, parse_role, run
+from penstock.cli.orders import EXIT_NOT_IN_TIME, TLS_HELP, find_group, give, parse_role, run
 from penstock.core.policies.pool_changes import PoolChange
 from penstock.core.types import Role
 from penstock.runtime import clock
@@ -29,6 +29,7 @@ def scale(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Start workers, or have them drain and go."""
     targets = [parse_count(word) for word in counts]
@@ -36,7 +37,7 @@ def scale(
         raise typer.BadParameter("a role is named twice")
     with connect(url, api_key) as client:
         order = ScaleRequest(targets, is_dry_run=dry_run)
-        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_SCALE.unary, order)
+        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_SCALE, order, tls_folder)
         for change in answer.changes:
             print(sentence(change, is_dry_run=dry_run))
         if wait and not dry_run and not asyncio.run(_until_done(client, group, targets)):

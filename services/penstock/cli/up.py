@@ -19,6 +19,7 @@ from penstock.runtime import clock, lifecycle
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import parse_flags
 from penstock.runtime.telemetry import configure_logging
+from penstock.runtime.tls import load_tls
 
 READY_CHECK_S = 0.1
 NAME_WIDTH = 10
@@ -44,7 +45,7 @@ async def _up(stack: Stack, stop: asyncio.Event) -> int:
             print(_announcement(stack, served, clock.now_s() - began_s), flush=True)
 
     supervisor = Supervisor(stack.specs, _say, _environment(stack))
-    server = RpcServer()
+    server = RpcServer(load_tls(stack.scheduler.tls_folder))
     server.add(LocalPools(supervisor, stack.workers).register)
     await server.start(stack.scheduler.scaler)
     try:

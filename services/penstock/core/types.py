@@ -226,15 +226,15 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLoad:
-    """What only a gateway knows of the load. Sums and counts grow from its start on, over requests that finished."""
+    """What only a gateway knows of the load. Counts and sums grow from its start on."""
 
     num_waiting: int = 0  # refused by every worker, waiting for capacity
-    num_waiting_tokens: int = 0  # prompt tokens of those
-    num_finished: int = 0
+    num_arrived: int = 0
+    num_prompt_tokens: int = 0  # of those that arrived
+    num_finished: int = 0  # answered to their end
+    num_output_tokens: int = 0  # of those that finished
     ttft_sum_s: float = 0.0
     e2e_sum_s: float = 0.0
-    num_prompt_tokens: int = 0
-    num_output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from functools import partial
 
 from penstock.core.errors import InternalError, InvalidRequest, RequestCancelled
 from penstock.core.types import Request
+from penstock.gateway.answered import Answered
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DEFAULT_LIMITS, DispatchLimits
 from penstock.gateway.liveness import Liveness
@@ -55,6 +56,7 @@ class RoutedDispatcher:
         routes = Routes(self._router, self._sessions.in_flight, metrics, now_s)
         self._desk = Desk(routes, self._sessions, self._queue, limits, metrics, itertools.count(1), now_s)
         self._liveness = Liveness(self._sessions, network, self._tasks, limits, now_s)
+        self._answered = Answered()
         self._is_closed = False
 
     async def start(self) -> None:
@@ -82,6 +84,7 @@ class RoutedDispatcher:
         request_id = request.request_id
         if request_id in self._drivers:
             raise InvalidRequest(f"A request with the id '{request_id}' is being answered already.", "request_id")
+        self._answered.arrived(request)
         generation = Generation(request_id, partial(self._cancel, request_id), self._desk.now_s())
         driver = RequestDriver(request, generation, self._desk)
         task = self._tasks.start(driver.run(), partial(self._over, driver, generation))
@@ -107,6 +110,7 @@ class RoutedDispatcher:
             logger.error("request %s failed", generation.request_id, exc_info=error)
             generation.fail(InternalError("The gateway failed to handle this request."))
         generation.fail(RequestCancelled("The gateway is stopping."))
+        self._answered.ended(generation, self._desk.now_s())
         for span in generation.timeline.spans:
             self._desk.metrics.stage_s.labels(span.stage).observe(span.duration_s)
 
@@ -125,6 +129,7 @@ class RoutedDispatcher:
             except TimeoutError:
                 self._liveness.tick()
                 self._queue.wake()
+                self._router.report(self._answered.load(len(self._queue)))
                 if self._router.has_heard:
                     self._sessions.keep_only(self._router.workers)
 

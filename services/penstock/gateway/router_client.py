@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from penstock.core.errors import NoWorkers, PenstockError
 from penstock.core.policies.forwarding import merge_membership
-from penstock.core.types import RouteQuery, RoutingDecision, WorkerState
+from penstock.core.pools import RolesView
+from penstock.core.types import GatewayLoad, RouteQuery, RoutingDecision, WorkerState
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.network import Network
 from penstock.gateway.stream import Stream
@@ -36,10 +37,11 @@ class RouterClient:
         self._now_s = now_s
         self._address: str | None = None
         self._is_waiting = False  # for a scheduler that does not answer
-        self._stream: Stream[RouteQuery, RouteCalls, RouteEvents] | None = None
+        self._stream: Stream[RouteQuery | GatewayLoad, RouteCalls, RouteEvents] | None = None
         self._reached_s = 0.0  # when the router of the present stream was first heard; 0: it was not
         self._known: Sequence[WorkerState] = ()  # the membership when the last stream ended
         self._heard: Sequence[WorkerState] = ()  # what the router of the present stream says
+        self._roles = RolesView()
         self._answers: dict[str, asyncio.Future[RouteAnswer | None]] = {}
 
     async def run(self) -> None:
@@ -72,6 +74,11 @@ class RouterClient:
             raise heard.error or NoWorkers("The router named no workers.")
         return heard.decision
 
+    def report(self, load: GatewayLoad) -> None:
+        """Tell the router how this gateway is; without one, nobody needs to know."""
+        if self._stream is not None and self._reached_s:
+            self._stream.send(load)
+
     @property
     def workers(self) -> Sequence[WorkerState]:
         """The last membership heard of: as it was while no router is there, completed while a router is new."""
@@ -80,7 +87,7 @@ class RouterClient:
         return merge_membership(self._known, self._heard)
 
     def view(self) -> MembershipView:
-        return MembershipView(self._group, tuple(self.workers), self._address or "")
+        return MembershipView(self._group, tuple(self.workers), self._address or "", self._roles)
 
     async def _join(self) -> None:
         """Find the router. While the scheduler is away the last address stays good: routers may outlive it."""
@@ -103,7 +110,7 @@ class RouterClient:
         self._stream = Stream(
             lambda calls: self._network.route(address, calls),
             RouteCalls(hello=self._me),
-            lambda queries: RouteCalls(queries=queries),
+            _pack,
         )
         try:
             error = await self._stream.run(self._on_events)
@@ -125,8 +132,16 @@ class RouterClient:
                 pending.set_result(answer)
         if events.membership is not None:
             self._heard = events.membership.workers
+            self._roles = events.membership.roles
             self.has_heard = True
             self.on_membership()
+
+
+def _pack(items: Sequence[RouteQuery | GatewayLoad]) -> RouteCalls:
+    """One message; of several loads the last one says it all."""
+    loads = [item for item in items if isinstance(item, GatewayLoad)]
+    queries = [item for item in items if isinstance(item, RouteQuery)]
+    return RouteCalls(queries=queries, load=loads[-1] if loads else None)
 
 
 async def _pause(seconds: float) -> None:

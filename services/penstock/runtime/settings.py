@@ -79,6 +79,7 @@ class SchedulerSettings:
     tpot_slo_s: float = setting(0.05, "objective of time per output token, likewise", minimum=0.001)
     lease_s: float = setting(3.0, "silence after which a worker counts as gone", minimum=0.2)
     scaler: str = setting("none", "who starts and ends workers: none, or host:port of a Pools service, as `up` has one")
+    steering: str = setting("auto", "what role control may do", choices=("auto", "observe", "pinned"))
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)
     metrics_address: str = setting("127.0.0.1:0", "host:port of /metrics; port 0: a free one")
@@ -196,6 +197,11 @@ def child_environment(additions: Mapping[str, str]) -> dict[str, str]:
     PENSTOCK_PARENT_PID tells it whose end it shall share.
     """
     return {**additions, **os.environ, _PARENT_PID: str(os.getpid())}
+
+
+def set_unless_given(name: str, value: str) -> None:
+    """Set a variable that a library reads, unless the user has; before that library is imported."""
+    os.environ.setdefault(name, value)
 
 
 def parent_pid() -> int | None:

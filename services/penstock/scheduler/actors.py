@@ -24,12 +24,13 @@ from penstock.core.route_book import RouteRules
 from penstock.core.routing_orders import OrderPolicies
 from penstock.core.timeline import Slo
 from penstock.core.types import WorkerState
-from penstock.runtime import lifecycle
+from penstock.runtime import clock, lifecycle
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import SchedulerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.telemetry import configure_logging
 from penstock.runtime.tls import load_tls
+from penstock.scheduler.capacity import Capacity
 from penstock.scheduler.directory import Directory, GroupSummary
 from penstock.scheduler.metrics import DirectoryMetrics, RouterMetrics
 from penstock.scheduler.ports import nth_address, port_of, settle
@@ -66,9 +67,13 @@ class GroupRouter:
         self._router = Router(group, _rules(settings))
         registry = CollectorRegistry()
         self._service = RouterService(self._router, RouterMetrics(registry, group))
+        self._capacity = Capacity(self._router, settings, clock.now_s)
+        self._service.roles = lambda: self._capacity.view
+        self._service.on_change = self._capacity.changed
         self._addresses = addresses
         self._server = RpcServer(load_tls(settings.tls_folder))
         self._server.add(self._service.register)
+        self._server.add(self._capacity.register)
         self._started = asyncio.create_task(self._start(registry))
         self._timekeeper = asyncio.create_task(self._service.keep_time())
 
@@ -94,6 +99,7 @@ class GroupRouter:
         )
 
     async def stop(self) -> None:
+        await self._capacity.close()
         await self._server.stop(_STOP_GRACE_S)
 
     async def _start(self, registry: CollectorRegistry) -> None:

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable
 
 from penstock.core.membership import Heard
+from penstock.core.pools import RolesView
 from penstock.core.route_book import RouteBook, RouteRules
-from penstock.core.types import RouteQuery, WorkerState
+from penstock.core.types import GatewayLoad, RouteQuery, WorkerState
 from penstock.runtime import clock
 from penstock.wire.messages import HeartbeatRequest, MembershipView, RouteAnswer
 
@@ -23,6 +24,7 @@ class Router:
         self.group = group
         self._now_s = now_s
         self._book = RouteBook(rules or RouteRules())
+        self.gateway_loads: dict[str, GatewayLoad] = {}
 
     @property
     def workers(self) -> list[WorkerState]:
@@ -33,8 +35,15 @@ class Router:
     def num_prefix_hashes(self) -> int:
         return self._book.num_prefix_hashes
 
-    def view(self) -> MembershipView:
-        return MembershipView(self.group, self._book.workers)
+    def view(self, roles: RolesView) -> MembershipView:
+        return MembershipView(self.group, self._book.workers, roles=roles)
+
+    def hear_gateway(self, gateway_id: str, load: GatewayLoad) -> None:
+        """Take in what only a gateway knows of the load."""
+        self.gateway_loads[gateway_id] = load
+
+    def forget_gateway(self, gateway_id: str) -> None:
+        self.gateway_loads.pop(gateway_id, None)
 
     def admit(self, state: WorkerState) -> None:
         """Take in a worker that registered, replacing any earlier life of it."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from penstock.core.pools import RolesView
 from penstock.core.types import RouteQuery, WorkerState
 from penstock.runtime import clock
 from penstock.runtime.outbox import Outbox
@@ -34,6 +35,8 @@ class RouterService:
     def __init__(
         self, router: Router, metrics: RouterMetrics, refresh_s: float = 0.5, now_s: Callable[[], float] = clock.now_s
     ) -> None:
+        self.roles: Callable[[], RolesView] = RolesView  # what gateways are told of the control of roles
+        self.on_change: Callable[[], None] = lambda: None  # hears of every change of membership
         self._router = router
         self._metrics = metrics
         self._refresh_s = refresh_s
@@ -62,7 +65,7 @@ class RouterService:
         try:
             async for items in outbox.batches():
                 answers = [item for item in items if item is not None]
-                membership = self._router.view() if len(answers) < len(items) else None
+                membership = self._router.view(self.roles()) if len(answers) < len(items) else None
                 yield RouteEvents(answers, membership)
             await reader
         finally:
@@ -94,7 +97,10 @@ class RouterService:
                     log.info("%s connected", gateway_id)
                 for query in call.queries:
                     outbox.put(self._answer(query))
+                if call.load is not None:
+                    self._router.hear_gateway(gateway_id, call.load)
         finally:
+            self._router.forget_gateway(gateway_id)
             log.info("%s disconnected", gateway_id)
             outbox.close()
 
@@ -106,6 +112,7 @@ class RouterService:
 
     def _tell_changes(self) -> None:
         if self._router.version != self._told_version:
+            self.on_change()
             self._tell()
 
     def _tell(self) -> None:

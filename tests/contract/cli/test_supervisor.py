@@ -147,6 +147,36 @@ def test_a_hopeless_child_ends_everything_with_its_status() -> None:
         assert f"up: prefill-0 ended with status {EXIT_UNUSABLE}; its last lines above say why" in out
 
 
+CHANGE = """
+import asyncio, sys
+from penstock.cli.stack import ProcessSpec, StopOrder
+from penstock.cli.supervisor import Supervisor
+from penstock.runtime import lifecycle
+
+def spec(name):
+    return ProcessSpec(name, ("sh", "-c", sys.argv[1]), StopOrder.WORKERS, 1.0)
+def say(name, line):
+    print(f"{name}: {line}", flush=True)
+async def change():
+    supervisor.add(spec("b"))
+    supervisor.remove("a", lambda: supervisor.add(spec("a")))
+    await asyncio.sleep(0.5)
+    print(",".join(supervisor.names), flush=True)
+supervisor = Supervisor((spec("a"),), say, {})
+sys.exit(lifecycle.run(lambda stop: supervisor.run(stop, change)))
+"""
+
+
+def test_children_are_added_removed_and_started_again_while_it_runs() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHANGE, POLITE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        running = Supervised(process)
+        running.read_until("b: up", "a: bye", "a: up", "b,a")
+        assert running.end(signal.SIGTERM) == 0
+        assert sorted(line for line in running.lines if line.endswith("bye")) == ["a: bye", "a: bye", "b: bye"]
+
+
 def test_a_child_shares_the_end_of_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(

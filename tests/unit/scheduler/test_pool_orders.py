@@ -1,7 +1,7 @@
 """Orders carried out: by whoever starts workers, and by the workers themselves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from penstock.runtime import rpc
 from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.scaler import NoScaler, Scaler
 from penstock.wire.control_messages import FlipRequest, FlipResponse
-from tests.unit.scheduler.conftest import MakeWorker
+
+MakeWorker = Callable[..., WorkerState]
 
 
 class FakeScaler:

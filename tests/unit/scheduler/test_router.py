@@ -5,6 +5,7 @@ import pytest
 
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import NoWorkers
+from penstock.core.pools import RolesView
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
@@ -120,4 +121,4 @@ def test_only_changes_that_gateways_must_hear_of_grow_the_version(router: Router
     assert router.version == version
     router.heartbeat(HeartbeatRequest(make_worker("p0", is_draining=True)))
     assert router.version == version + 1
-    assert {worker.ref.worker_id for worker in router.view().workers if worker.is_draining} == {"p0"}
+    assert {worker.ref.worker_id for worker in router.view(RolesView()).workers if worker.is_draining} == {"p0"}

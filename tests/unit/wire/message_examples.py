@@ -107,7 +107,7 @@ CALLS: list[tuple[str, Any]] = [
         m.RouteCalls(HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"})),)),
     ),
     ("Router/Route", m.RouteCalls(queries=(RouteQuery("r", 10, 20),))),
-    ("Router/Route", m.RouteCalls(load=GatewayLoad(3, 4000, 7, 1.5, 12.25, 90_000, 1200))),
+    ("Router/Route", m.RouteCalls(load=GatewayLoad(3, 40, 90_000, 7, 1200, 1.5, 12.25))),
     ("Router/Heartbeat", m.HeartbeatRequest(STATE, tuple(hash_blocks(range(32))), tuple(hash_blocks(range(48))), True)),
     ("Router/Heartbeat", m.HeartbeatRequest(WorkerState(REF, Role.PREFILL))),
     ("Membership/Register", m.RegisterRequest(STATE)),

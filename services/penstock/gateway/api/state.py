@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import penstock
 from penstock.core.errors import ModelNotFound, NoWorkers
+from penstock.core.pools import RoleChange
 from penstock.core.types import WorkerState
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.error_body import error_body
@@ -100,6 +101,18 @@ def _group(view: MembershipView, now_s: float) -> dict[str, Any]:
         "name": view.group,
         "router_address": view.router_address,
         "workers": [_worker(worker, now_s) for worker in view.workers],
+        "steering": view.roles.steering.value,
+        "role_changes": [_role_change(change, now_s) for change in view.roles.changes],
+    }
+
+
+def _role_change(change: RoleChange, now_s: float) -> dict[str, Any]:
+    return {
+        "age_s": round(now_s - change.at_s, 3),
+        "subject": change.subject,
+        "change": change.change,
+        "reason": change.reason,
+        "outcome": change.outcome,
     }
 
 

@@ -212,24 +212,24 @@ def _view_from_wire(message: pb.MembershipView, now_s: float) -> MembershipView:
 def _load_to_wire(load: GatewayLoad) -> pb.GatewayLoad:
     return pb.GatewayLoad(
         num_waiting=load.num_waiting,
-        num_waiting_tokens=load.num_waiting_tokens,
+        num_arrived=load.num_arrived,
+        num_prompt_tokens=load.num_prompt_tokens,
         num_finished=load.num_finished,
+        num_output_tokens=load.num_output_tokens,
         ttft_sum_s=load.ttft_sum_s,
         e2e_sum_s=load.e2e_sum_s,
-        num_prompt_tokens=load.num_prompt_tokens,
-        num_output_tokens=load.num_output_tokens,
     )
 
 
 def _load_from_wire(message: pb.GatewayLoad) -> GatewayLoad:
     return GatewayLoad(
         num_waiting=message.num_waiting,
-        num_waiting_tokens=message.num_waiting_tokens,
+        num_arrived=message.num_arrived,
+        num_prompt_tokens=message.num_prompt_tokens,
         num_finished=message.num_finished,
+        num_output_tokens=message.num_output_tokens,
         ttft_sum_s=message.ttft_sum_s,
         e2e_sum_s=message.e2e_sum_s,
-        num_prompt_tokens=message.num_prompt_tokens,
-        num_output_tokens=message.num_output_tokens,
     )
 
 

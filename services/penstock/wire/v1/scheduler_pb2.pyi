@@ -126,22 +126,22 @@ class RouteCalls(_message.Message):
     def __init__(self, hello: _Optional[_Union[_common_pb2.Hello, _Mapping]] = ..., queries: _Optional[_Iterable[_Union[RouteQuery, _Mapping]]] = ..., load: _Optional[_Union[GatewayLoad, _Mapping]] = ...) -> None: ...
 
 class GatewayLoad(_message.Message):
-    __slots__ = ("num_waiting", "num_waiting_tokens", "num_finished", "ttft_sum_s", "e2e_sum_s", "num_prompt_tokens", "num_output_tokens")
+    __slots__ = ("num_waiting", "num_arrived", "num_prompt_tokens", "num_finished", "num_output_tokens", "ttft_sum_s", "e2e_sum_s")
     NUM_WAITING_FIELD_NUMBER: _ClassVar[int]
-    NUM_WAITING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NUM_ARRIVED_FIELD_NUMBER: _ClassVar[int]
+    NUM_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     NUM_FINISHED_FIELD_NUMBER: _ClassVar[int]
+    NUM_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TTFT_SUM_S_FIELD_NUMBER: _ClassVar[int]
     E2E_SUM_S_FIELD_NUMBER: _ClassVar[int]
-    NUM_PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    NUM_OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     num_waiting: int
-    num_waiting_tokens: int
+    num_arrived: int
+    num_prompt_tokens: int
     num_finished: int
+    num_output_tokens: int
     ttft_sum_s: float
     e2e_sum_s: float
-    num_prompt_tokens: int
-    num_output_tokens: int
-    def __init__(self, num_waiting: _Optional[int] = ..., num_waiting_tokens: _Optional[int] = ..., num_finished: _Optional[int] = ..., ttft_sum_s: _Optional[float] = ..., e2e_sum_s: _Optional[float] = ..., num_prompt_tokens: _Optional[int] = ..., num_output_tokens: _Optional[int] = ...) -> None: ...
+    def __init__(self, num_waiting: _Optional[int] = ..., num_arrived: _Optional[int] = ..., num_prompt_tokens: _Optional[int] = ..., num_finished: _Optional[int] = ..., num_output_tokens: _Optional[int] = ..., ttft_sum_s: _Optional[float] = ..., e2e_sum_s: _Optional[float] = ...) -> None: ...
 
 class RouteQuery(_message.Message):
     __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids")

@@ -1,0 +1,33 @@
+"""What `penstock scale` says, and when it is done."""
+
+import pytest
+
+from penstock.cli.scale import missing, sentence
+from penstock.core.policies.pool_changes import PoolChange
+from penstock.core.types import Role
+
+
+@pytest.mark.parametrize(
+    ("change", "is_dry_run", "says"),
+    [
+        (PoolChange(Role.PREFILL, 1, 3), False, "prefill: 1 to 3 workers; 2 are being started"),
+        (PoolChange(Role.PREFILL, 1, 3), True, "prefill: 1 to 3 workers; 2 would be started"),
+        (PoolChange(Role.DECODE, 2, 1, ("d0",)), False, "decode: 2 to 1 workers; d0 drain and go"),
+        (PoolChange(Role.DECODE, 2, 0, ("d0", "d1")), True, "decode: 2 to 0 workers; d0, d1 would drain and go"),
+        (PoolChange(Role.DECODE, 2, 2), False, "decode: 2 workers already"),
+    ],
+)
+def test_a_change_in_words(change: PoolChange, is_dry_run: bool, says: str) -> None:
+    assert sentence(change, is_dry_run=is_dry_run) == says
+
+
+def test_is_done_when_the_counts_are_right_and_nobody_drains() -> None:
+    def cluster(*workers: tuple[str, bool]) -> dict[str, object]:
+        members = [{"role": role, "is_draining": is_draining} for role, is_draining in workers]
+        return {"groups": [{"name": "g", "workers": members}]}
+
+    targets = [(Role.PREFILL, 1), (Role.DECODE, 1)]
+    assert missing(cluster(("prefill", False)), "g", targets) == ["decode 0/1"]
+    both = [("prefill", False), ("decode", False)]
+    assert missing(cluster(*both, ("decode", True)), "g", targets) == ["decode 1/1, 1 draining"]
+    assert missing(cluster(*both), "g", targets) == []
