@@ -8,8 +8,8 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto bench simulate headlines clean
-.PHONY: check check-style check-types check-imports check-sizes check-proto
+.PHONY: help setup serve test test-unit format proto bench simulate headlines metrics clean
+.PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test: setup ## all tests; ARGS="-k name" and the like
 test-unit: setup ## the tests that take seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: check-style check-types check-imports check-sizes check-proto ## style, types, import directions, sizes, freshness of generated code
+check: check-style check-types check-imports check-sizes check-proto check-metrics ## style, types, import directions, sizes, freshness of generated code
 
 check-style: setup
 	$(BIN)/ruff check $(SOURCES)
@@ -59,9 +59,15 @@ check-sizes: setup
 check-proto: setup
 	$(BIN)/python tools/build_proto.py --check
 
+check-metrics: setup
+	$(BIN)/python tools/metrics_table.py --check
+
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+metrics: setup ## write docs/metrics.md from the metrics that the code declares
+	$(BIN)/python tools/metrics_table.py
 
 proto: setup ## generate services/penstock/wire/v1 from proto/
 	$(BIN)/python tools/build_proto.py

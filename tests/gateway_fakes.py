@@ -15,6 +15,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.types import FinishReason, Request, Role, SampledToken, TokenLogprobs, WorkerRef, WorkerState
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
+from penstock.gateway.api.request_log import RequestLog
 from penstock.gateway.api.service import ApiLimits, ServedModel, Service
 from penstock.gateway.generation import Generation
 from penstock.gateway.metrics import GatewayMetrics
@@ -134,6 +135,7 @@ def make_service(
         "wall_s": lambda: 1_700_000_000.5,
         "is_stopping": lambda: False,
     }
+    values["requests"] = RequestLog(values["metrics"])
     return Service(**{**values, **changes})
 
 

@@ -62,6 +62,11 @@ class BlockPool:
         return self.num_blocks - self.num_free
 
     @property
+    def num_evictable(self) -> int:
+        """Blocks nobody needs that hold a known prefix."""
+        return len(self._cached)
+
+    @property
     def num_cached(self) -> int:
         """Blocks that hold a known prefix, referenced or not."""
         return len(self._hash_of)

@@ -34,6 +34,7 @@ class Span:
     stage: Stage
     began_s: float
     ended_s: float
+    where: str = ""  # worker_id; empty: the gateway
 
     @property
     def duration_s(self) -> float:
@@ -68,10 +69,10 @@ class Timeline:
     def end(self, stage: Stage, now_s: float) -> None:
         self.spans.append(Span(stage, self._open.pop(stage), now_s))
 
-    def from_ago(self, now_s: float, spans: Iterable[SpanAgo]) -> None:
+    def from_ago(self, now_s: float, spans: Iterable[SpanAgo], where: str = "") -> None:
         """Enter what a worker sent, received at `now_s`; the time of flight shifts it later, by well under 1 ms."""
         for span in spans:
-            self.spans.append(Span(Stage(span.stage), now_s - span.began_ago_s, now_s - span.ended_ago_s))
+            self.spans.append(Span(Stage(span.stage), now_s - span.began_ago_s, now_s - span.ended_ago_s, where))
 
     def token(self, now_s: float, num_tokens: int = 1) -> None:
         """`num_tokens` arrived together at `now_s`."""

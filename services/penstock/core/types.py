@@ -255,6 +255,7 @@ class RouteQuery:
     max_tokens: int
     block_hashes: SequenceOf[bytes] = ()
     excluded_worker_ids: frozenset[str] = frozenset()  # tried and lost by this request
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

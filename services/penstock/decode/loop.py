@@ -11,7 +11,9 @@ from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.types import ScheduledSequence, Sequence, TokenLogprobs
 from penstock.decode.gateway_streams import GatewayStreams
-from penstock.wire.messages import Finished, StageSpan, StepOutputs
+from penstock.decode.spans import Decoding
+from penstock.runtime.tracing import OFF, Tracer
+from penstock.wire.messages import Finished, StepOutputs
 
 RequestKey = tuple[str, int]  # (gateway_id, handle)
 
@@ -19,13 +21,16 @@ RequestKey = tuple[str, int]  # (gateway_id, handle)
 class Decoder:
     """Owner of every sequence that is decoding on this worker."""
 
-    def __init__(self, book: SequenceBook, now_s: Callable[[], float]) -> None:
+    def __init__(self, book: SequenceBook, now_s: Callable[[], float], tracer: Tracer = OFF) -> None:
         self.streams = GatewayStreams(self.cancel_gateway)
         self.on_gateway_gone: Callable[[str], None] = lambda gateway_id: None
         self._book = book
         self._now_s = now_s
+        self._tracer = tracer
         self._step = 0  # the last one that was told of
-        self._decoding: dict[RequestKey, tuple[Sequence, float]] = {}  # with the time its decoding began
+        self._step_ended_s = 0.0
+        self._decoding: dict[RequestKey, Decoding] = {}
+        self._fresh: dict[Sequence, Decoding] = {}  # those that have gained no token here
 
     @property
     def num_sequences(self) -> int:
@@ -34,14 +39,18 @@ class Decoder:
     def start(self, sequence: Sequence) -> None:
         """Own a sequence from now on; the caller has it running already."""
         self._book.owners[sequence] = self
-        self._decoding[_key(sequence)] = sequence, self._now_s()
+        context = self._tracer.below(sequence.request.traceparent)
+        decoding = Decoding(sequence, self._now_s(), context)
+        self._decoding[_key(sequence)] = self._fresh[sequence] = decoding
 
     def cancel(self, key: RequestKey) -> bool:
         """Stop decoding one request; False when it is not decoding here."""
-        entry = self._decoding.pop(key, None)
-        if entry is None:
+        decoding = self._decoding.pop(key, None)
+        if decoding is None:
             return False
-        self._book.release(entry[0])
+        self._fresh.pop(decoding.sequence, None)
+        self._book.release(decoding.sequence)
+        decoding.trace(self._tracer, self._now_s(), "cancelled")
         return True
 
     def cancel_gateway(self, gateway_id: str) -> None:
@@ -66,11 +75,20 @@ class Decoder:
 
     def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
         self._step = step
+        self._note_first_steps(events)
         by_gateway: dict[str, list[TokenEvent]] = defaultdict(list)
         for event in events:
             by_gateway[event.sequence.request.gateway_id].append(event)
         for gateway_id, gained in by_gateway.items():
             self.streams.send(gateway_id, self._outputs(step, gained))
+
+    def _note_first_steps(self, events: SequenceOf[TokenEvent]) -> None:
+        """A step begins when the one before has ended, or when there is something to run."""
+        began_s, self._step_ended_s = self._step_ended_s, self._now_s()
+        if self._fresh:
+            for event in events:
+                if decoding := self._fresh.pop(event.sequence, None):
+                    decoding.first_step_s = max(decoding.started_s, began_s)
 
     def _outputs(self, step: int, events: SequenceOf[TokenEvent]) -> StepOutputs:
         finished: list[Finished] = []
@@ -79,9 +97,9 @@ class Decoder:
             if event.token.logprobs is not None:
                 logprobs.append((event.sequence.request.handle, event.token.logprobs))
             if event.reason is not None:
-                _, began_s = self._decoding.pop(_key(event.sequence))
-                span = StageSpan("decode", self._now_s() - began_s, 0.0)
-                finished.append(Finished(event.sequence.request.handle, event.reason, spans=[span]))
+                decoding, now_s = self._decoding.pop(_key(event.sequence)), self._now_s()
+                finished.append(Finished(event.sequence.request.handle, event.reason, spans=decoding.stages(now_s)))
+                decoding.trace(self._tracer, now_s, event.reason.value)
         return StepOutputs(
             step=step,
             handles=[event.sequence.request.handle for event in events],

@@ -12,10 +12,11 @@ the next. Their tokens are the same. The hand-off settles whose it is, and the o
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from penstock.core.errors import PenstockError, WorkerLost
+from penstock.core.timeline import SpanAgo
 from penstock.core.types import Candidate, FinishReason, SampledToken, WorkerRef
 from penstock.gateway.generation import Generation
 from penstock.wire.messages import FirstToken, PrefillStart
@@ -92,6 +93,10 @@ class Attempt:
         self._progress_s = 0.0
 
     # --- what the prefill worker says ---------------------------------------------------------------------------------
+
+    def heard(self, now_s: float, spans: Iterable[SpanAgo], ref: WorkerRef) -> None:
+        """Stages that ended on a worker."""
+        self.generation.timeline.from_ago(now_s, spans, ref.worker_id)
 
     def accepted(self) -> None:
         self.is_accepted = True

@@ -55,5 +55,5 @@ class DecodeListener:
         for end in ends:
             attempt = self._attempts.get(end.handle)
             if attempt is not None and attempt.taken_over(session):
-                attempt.generation.timeline.from_ago(now_s, end.spans)
+                attempt.heard(now_s, end.spans, session.ref)
                 attempt.finished(end.reason, end.error)

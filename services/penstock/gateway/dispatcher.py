@@ -20,13 +20,13 @@ from penstock.gateway.answered import Answered
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DEFAULT_LIMITS, DispatchLimits
 from penstock.gateway.liveness import Liveness
-from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.network import Network
 from penstock.gateway.request_driver import Desk, RequestDriver
 from penstock.gateway.router_client import RouterClient
 from penstock.gateway.routes import Routes
 from penstock.gateway.tasks import OwnedTasks
 from penstock.gateway.waiting_queue import WaitingQueue
+from penstock.gateway.watch import Watch
 from penstock.gateway.worker_sessions import WorkerSessions
 from penstock.runtime import clock
 from penstock.wire.messages import Hello, MembershipView
@@ -42,10 +42,11 @@ class RoutedDispatcher:
         me: Hello,
         group: str,
         network: Network,
-        metrics: GatewayMetrics,
+        watch: Watch,
         limits: DispatchLimits = DEFAULT_LIMITS,
         now_s: Callable[[], float] = clock.now_s,
     ) -> None:
+        metrics = watch.metrics
         self._tasks = OwnedTasks()
         self._drivers: dict[str, tuple[RequestDriver, asyncio.Task[None]]] = {}
         self._queue = WaitingQueue(limits.max_num_waiting)
@@ -54,7 +55,7 @@ class RoutedDispatcher:
         self._router = RouterClient(me, group, network, limits, now_s)
         self._router.on_membership = self._on_membership
         routes = Routes(self._router, self._sessions.in_flight, metrics, now_s)
-        self._desk = Desk(routes, self._sessions, self._queue, limits, metrics, itertools.count(1), now_s)
+        self._desk = Desk(routes, self._sessions, self._queue, limits, metrics, watch.tracer, itertools.count(1), now_s)
         self._liveness = Liveness(self._sessions, network, self._tasks, limits, now_s)
         self._answered = Answered()
         self._is_closed = False
@@ -111,8 +112,7 @@ class RoutedDispatcher:
             generation.fail(InternalError("The gateway failed to handle this request."))
         generation.fail(RequestCancelled("The gateway is stopping."))
         self._answered.ended(generation, self._desk.now_s())
-        for span in generation.timeline.spans:
-            self._desk.metrics.stage_s.labels(span.stage).observe(span.duration_s)
+        self._desk.metrics.observe_stages(generation.timeline)
 
     def _on_membership(self) -> None:
         self._desk.routes.tell()

@@ -52,9 +52,9 @@ class PrefillListener:
     def _progress(self, events: PrefillEvents) -> None:
         for first in events.first_tokens:
             if attempt := self._attempts.get(first.handle):
-                attempt.generation.timeline.from_ago(self._now_s(), first.spans)
+                attempt.heard(self._now_s(), first.spans, attempt.candidate.ref)
                 attempt.first_token(first)
         for handed in events.handed_off:
             if attempt := self._attempts.get(handed.handle):
-                attempt.generation.timeline.from_ago(self._now_s(), handed.spans)
+                attempt.heard(self._now_s(), handed.spans, attempt.candidate.ref)
                 attempt.handed_off(handed.decode, self._find_decode(handed.decode))

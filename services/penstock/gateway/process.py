@@ -9,20 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, disable_created_metrics
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.timeline import Slo
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
+from penstock.gateway.api.request_log import RequestLog
 from penstock.gateway.api.service import ApiLimits, Service
 from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.gateway.grpc_network import GrpcNetwork
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.model_folder import load_model_folder
+from penstock.gateway.watch import Watch
 from penstock.runtime import clock
 from penstock.runtime.channel import Channels
 from penstock.runtime.lifecycle import new_incarnation
+from penstock.runtime.metrics import process_registry
+from penstock.runtime.otlp import tracing
 from penstock.runtime.settings import GatewaySettings
 from penstock.runtime.tls import load_tls
 from penstock.wire.messages import Hello
@@ -37,16 +41,14 @@ log = logging.getLogger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """Serve until `stop`, then take nothing new and let open answers end within the drain timeout."""
     model = load_model_folder(Path(settings.model), settings.served_model_name, int(clock.wall_s()))
-    disable_created_metrics()  # they double the series for nothing
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    GCCollector(registry=registry)
+    registry = process_registry()
     metrics = GatewayMetrics(registry, model.name)
     listener = _listen(settings.host, settings.port)
     async with contextlib.AsyncExitStack() as stack:
         channels = Channels(load_tls(settings.tls_folder))
         stack.push_async_callback(channels.close)
-        dispatcher = _dispatcher(settings, metrics, channels)
+        tracer = stack.enter_context(tracing("gateway", settings.gateway_id, registry))
+        dispatcher = _dispatcher(settings, Watch(metrics, tracer), channels)
         stack.push_async_callback(dispatcher.close)
         metrics.watch_load(lambda: dispatcher.num_requests, lambda: dispatcher.num_waiting)
         service = Service(
@@ -59,20 +61,23 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
             now_s=clock.now_s,
             wall_s=clock.wall_s,
             is_stopping=stop.is_set,
+            requests=RequestLog(metrics),
+            tracer=tracer,
+            objectives=Slo(settings.slo_ttft_s, settings.slo_tpot_s),
         )
         await dispatcher.start()
         await serve_http(App(service), listener, stop, settings.drain_timeout_s)
     return 0
 
 
-def _dispatcher(settings: GatewaySettings, metrics: GatewayMetrics, channels: Channels) -> RoutedDispatcher:
+def _dispatcher(settings: GatewaySettings, watch: Watch, channels: Channels) -> RoutedDispatcher:
     limits = DispatchLimits(
         give_up_s=settings.max_queue_s,
         max_num_waiting=settings.max_num_queued,
         silence_timeout_s=settings.stall_timeout_s,
     )
     me = Hello(settings.gateway_id, new_incarnation(), callee_incarnation=0)
-    return RoutedDispatcher(me, settings.group, GrpcNetwork(settings.scheduler_address, channels), metrics, limits)
+    return RoutedDispatcher(me, settings.group, GrpcNetwork(settings.scheduler_address, channels), watch, limits)
 
 
 class _HttpServer(uvicorn.Server):

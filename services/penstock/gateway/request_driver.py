@@ -22,15 +22,17 @@ from penstock.core.policies.forwarding import (
     order_candidates,
     waits_for_capacity,
 )
-from penstock.core.timeline import Span, Stage
+from penstock.core.timeline import Stage
 from penstock.core.types import Candidate, FinishReason, Request, RouteQuery, RoutingDecision, WorkerRef
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.request_trace import RequestTrace
 from penstock.gateway.routes import Routes
 from penstock.gateway.waiting_queue import WaitingQueue
 from penstock.gateway.worker_sessions import WorkerSessions
+from penstock.runtime.tracing import Tracer
 from penstock.wire.messages import PrefillStart
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Desk:
     queue: WaitingQueue
     limits: DispatchLimits
     metrics: GatewayMetrics
+    tracer: Tracer
     numbers: Iterator[int]  # handles and arrivals, unique within the gateway's life
     now_s: Callable[[], float]
 
@@ -64,6 +67,7 @@ class RequestDriver:
         self._has_waited = False
         self._has_turn = False  # woken, and not yet known whether there is room
         self._attempt: Attempt | None = None
+        self._trace = RequestTrace(desk.tracer, request, generation.timeline, desk.now_s)
 
     async def run(self) -> None:
         try:
@@ -106,7 +110,7 @@ class RequestDriver:
             return
         self._num_losses += 1
         self._generation.num_resumes += 1
-        self._desk.metrics.resumes.labels(error.code).inc()
+        self._desk.metrics.resumes.add(error.code)
         logger.warning("request %s goes on elsewhere: %s", self._request.request_id, error.message)
         if len(self._generation.output_token_ids) >= self._request.sampling.max_tokens:
             self._generation.finish(FinishReason.LENGTH)  # only the news of its end was lost
@@ -120,11 +124,11 @@ class RequestDriver:
         if self._desk.queue.is_full and not self._has_waited and not self._patience.is_streaming:
             raise Overloaded("Too many requests are waiting already; try again later.")
         self._has_waited = True  # it keeps its place from now on, however many come after it
-        began_s = self._desk.now_s()
+        begun = self._trace.begin()
         until_s = self._patience.until_s(self._desk.limits.give_up_s)
-        has_turn = await self._desk.queue.wait(self._patience.place, max(0.0, until_s - began_s))
-        self._desk.metrics.queue_s.observe(self._desk.now_s() - began_s)
-        self._record(Stage.QUEUE, began_s)
+        has_turn = await self._desk.queue.wait(self._patience.place, max(0.0, until_s - begun.began_s))
+        self._desk.metrics.queue_s.observe(self._desk.now_s() - begun.began_s)
+        self._trace.end_stage(Stage.QUEUE, begun)
         self._has_turn = has_turn
         if not has_turn:
             raise DeadlineExceeded("Every worker is busy, and this request cannot wait any longer; try again later.")
@@ -177,22 +181,29 @@ class RequestDriver:
         return result
 
     async def _route(self) -> RoutingDecision:
-        began_s = self._desk.now_s()
+        begun = self._trace.begin()
         query = RouteQuery(
             self._request.request_id,
             len(self._request.prompt_token_ids) + len(self._generation.output_token_ids),
             self._request.sampling.max_tokens - len(self._generation.output_token_ids),
             self._request.block_hashes,
             excluded_ids(self._lost, self._desk.routes.router.workers),
+            begun.traceparent,
         )
         decision = await self._desk.routes.find(query)
-        self._record(Stage.ROUTE, began_s)
+        self._trace.end_stage(Stage.ROUTE, begun)
         return decision
 
     def _offer(self, candidate: Candidate, decodes: Sequence[WorkerRef]) -> Attempt:
         """Every offer is an attempt with its own handle: what a silent worker does with an old one cannot matter."""
-        request = self._as_attempt()
-        attempt = Attempt(PrefillStart(request, decodes), self._generation, candidate, self._desk.sessions.ended)
+        begun = self._trace.begin()
+
+        def ended(attempt: Attempt, error: PenstockError | None) -> None:
+            self._desk.sessions.ended(attempt, error)
+            self._trace.end_attempt(attempt, begun, error)
+
+        start = PrefillStart(self._as_attempt(begun.traceparent), decodes)
+        attempt = Attempt(start, self._generation, candidate, ended)
         self._desk.sessions.offer(attempt)
         return attempt
 
@@ -205,7 +216,7 @@ class RequestDriver:
         finally:
             timer.cancel()
         if error is not None and attempt.is_refused:
-            self._desk.metrics.rejections.labels(error.code).inc()
+            self._desk.metrics.rejections.add(error.code)
         return error
 
     def _pass_over(self, attempt: Attempt) -> None:
@@ -213,7 +224,7 @@ class RequestDriver:
             self._desk.sessions.suspect(life_of(attempt.candidate.ref))
             attempt.end(WorkerLost(f"Worker {attempt.candidate.ref.worker_id} did not answer an offer in time."))
 
-    def _as_attempt(self) -> Request:
+    def _as_attempt(self, traceparent: str) -> Request:
         """The request as the next worker sees it: what was delivered is context now."""
         output = tuple(self._generation.output_token_ids)
         hashes = self._request.block_hashes
@@ -230,7 +241,5 @@ class RequestDriver:
             output_token_ids=output,
             block_hashes=hashes,
             first_token_deadline_s=float("inf") if output else self._request.first_token_deadline_s,
+            traceparent=traceparent,
         )
-
-    def _record(self, stage: Stage, began_s: float) -> None:
-        self._generation.timeline.spans.append(Span(stage, began_s, self._desk.now_s()))

@@ -38,7 +38,7 @@ class Routes:
             decision = None
         self._metrics.route_s.observe(self._now_s() - began_s)
         if decision is None:
-            self._metrics.routes_without_router.inc()
+            self._metrics.routes_without_router.value += 1
             decision = self._rank(query)
         if not decision.prefill or (decision.disaggregate and not decision.decode):
             raise NoWorkers("No worker can take this request at the moment.")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 
@@ -18,17 +19,20 @@ class OwnedTasks:
         return len(self._tasks)
 
     def start(
-        self, work: Coroutine[Any, Any, None], on_end: Callable[[BaseException | None], None]
+        self,
+        work: Coroutine[Any, Any, None],
+        on_end: Callable[[BaseException | None], None],
+        context: Context | None = None,
     ) -> asyncio.Task[None]:
-        """Run `work`; `on_end(error)` once it is over, cancelled or not."""
+        """Run `work`; `on_end(error)` once it is over, cancelled or not. `context`: not the caller's."""
 
         def over(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             on_end(None if task.cancelled() else task.exception())
 
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(work, context=context)
         self._tasks.add(task)
-        task.add_done_callback(over)
+        task.add_done_callback(over, context=context)
         return task
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 from typing import Any
 
 from penstock.core.errors import PenstockError, RequestCancelled
@@ -83,7 +84,7 @@ class WorkerSessions:
         """Give a worker up: every attempt on this stream goes on elsewhere, and others try this worker last."""
         logger.warning("worker %s was lost: %s", session.ref.worker_id, reason)
         if session.life not in self._suspects:  # a worker's two streams break together
-            self._metrics.lost_workers.inc()
+            self._metrics.lost_workers.value += 1
         self.suspect(session.life)
         session.lose(reason)
         for attempt in list(self.attempts.values()):
@@ -178,4 +179,5 @@ class WorkerSessions:
             if not session.is_lost:
                 self.lose(session, session.reason)
 
-        session.task = self._tasks.start(session.run(on_events), over)
+        # in a context of its own: it outlives the request that happens to be the first to need it
+        session.task = self._tasks.start(session.run(on_events), over, Context())

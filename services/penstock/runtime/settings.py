@@ -54,9 +54,11 @@ class GatewaySettings:
     default_max_tokens: int = setting(1024, "output tokens of a chat request that names no limit", minimum=1)
     max_body_bytes: int = setting(4 * 2**20, "largest request body", minimum=1024)
     max_num_choices: int = setting(16, "largest `n` times prompts of one request", minimum=1)
-    api_keys: tuple[str, ...] = setting((), "accepted bearer tokens; none: everyone may call", is_secret=True)
+    api_keys: tuple[str, ...] = setting((), "accepted bearer tokens, KEY or TENANT:KEY; none: everyone", is_secret=True)
     drain_timeout_s: float = setting(10.0, "how long open streams may finish after SIGTERM", minimum=0)
     tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
+    slo_ttft_s: float = setting(1.0, "objective that attainment is counted against; headers go first", minimum=0)
+    slo_tpot_s: float = setting(0.1, "the same for the mean time per token after the first", minimum=0)
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 
@@ -208,6 +210,11 @@ def parent_pid() -> int | None:
     """The process that started this one and shall not be outlived, if any."""
     pid = os.environ.get(_PARENT_PID)
     return int(pid) if pid else None
+
+
+def otel_environment() -> dict[str, str]:
+    """What OpenTelemetry's standard variables say."""
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
 def cache_folder() -> Path:

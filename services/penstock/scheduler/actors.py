@@ -10,6 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Awaitable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from penstock.core.routing_orders import OrderPolicies
 from penstock.core.timeline import Slo
 from penstock.core.types import WorkerState
 from penstock.runtime import clock, lifecycle
+from penstock.runtime.metrics import process_registry
+from penstock.runtime.otlp import tracing
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import SchedulerSettings
 from penstock.runtime.status_server import serve_status
@@ -65,8 +68,10 @@ class GroupRouter:
     def __init__(self, group: str, addresses: Addresses, settings: SchedulerSettings) -> None:
         _begin_process(f"router-{group}", settings)
         self._router = Router(group, _rules(settings))
-        registry = CollectorRegistry()
-        self._service = RouterService(self._router, RouterMetrics(registry, group))
+        registry = process_registry()
+        self._until_stop = ExitStack()
+        tracer = self._until_stop.enter_context(tracing("router", group, registry))
+        self._service = RouterService(self._router, RouterMetrics(registry, group), tracer=tracer)
         self._capacity = Capacity(self._router, settings, clock.now_s)
         self._service.roles = lambda: self._capacity.view
         self._service.on_change = self._capacity.changed
@@ -101,6 +106,7 @@ class GroupRouter:
     async def stop(self) -> None:
         await self._capacity.close()
         await self._server.stop(_STOP_GRACE_S)
+        self._until_stop.close()
 
     async def _start(self, registry: CollectorRegistry) -> None:
         serve_status(registry, self._addresses.metrics, lambda: self._server.is_serving)
@@ -117,7 +123,7 @@ class GlobalScheduler:
         self._settings = settings
         self._addresses = addresses
         self._router_ports: set[int] = set()
-        registry = CollectorRegistry()
+        registry = process_registry()
         self._directory = Directory(self._find_router, settings.heartbeat_interval_s, DirectoryMetrics(registry))
         self._server = RpcServer(load_tls(settings.tls_folder))
         self._server.add(self._directory.register_with)

@@ -15,6 +15,7 @@ from penstock.core.pools import RolesView
 from penstock.core.types import RouteQuery, WorkerState
 from penstock.runtime import clock
 from penstock.runtime.outbox import Outbox
+from penstock.runtime.tracing import OFF, Attribute, FinishedSpan, SpanKind, Tracer
 from penstock.scheduler.metrics import RouterMetrics
 from penstock.scheduler.router import Router
 from penstock.wire import stubs
@@ -33,7 +34,12 @@ class RouterService:
     """Serves one router until its server stops; `keep_time` must run beside it."""
 
     def __init__(
-        self, router: Router, metrics: RouterMetrics, refresh_s: float = 0.5, now_s: Callable[[], float] = clock.now_s
+        self,
+        router: Router,
+        metrics: RouterMetrics,
+        refresh_s: float = 0.5,
+        now_s: Callable[[], float] = clock.now_s,
+        tracer: Tracer = OFF,
     ) -> None:
         self.roles: Callable[[], RolesView] = RolesView  # what gateways are told of the control of roles
         self.on_change: Callable[[], None] = lambda: None  # hears of every change of membership
@@ -41,6 +47,7 @@ class RouterService:
         self._metrics = metrics
         self._refresh_s = refresh_s
         self._now_s = now_s
+        self._tracer = tracer
         self._streams: set[Outbox[Item]] = set()
         self._told_version = router.version
         self._told_s = 0.0
@@ -107,7 +114,11 @@ class RouterService:
     def _answer(self, query: RouteQuery) -> RouteAnswer:
         began_s = self._now_s()
         answer = self._router.answer(query)
-        self._metrics.routed(answer, self._now_s() - began_s)
+        ended_s = self._now_s()
+        self._metrics.routed(answer, ended_s - began_s)
+        if context := self._tracer.below(query.traceparent):
+            span = FinishedSpan(context, "rank", SpanKind.SERVER, began_s, ended_s, _told(answer))
+            self._tracer.record(span)
         return answer
 
     def _tell_changes(self) -> None:
@@ -120,3 +131,21 @@ class RouterService:
         self._told_s = self._now_s()
         for outbox in self._streams:
             outbox.put(None)
+
+
+def _told(answer: RouteAnswer) -> dict[str, Attribute]:
+    """What a span says of a route."""
+    decision = answer.decision
+    if decision is None:
+        return {"penstock.outcome": answer.error.code if answer.error else "unknown"}
+    attributes: dict[str, Attribute] = {
+        "penstock.disaggregate": decision.disaggregate,
+        "penstock.num_prefill_candidates": len(decision.prefill),
+        "penstock.num_decode_candidates": len(decision.decode),
+    }
+    if decision.prefill:
+        best = decision.prefill[0]
+        attributes["penstock.prefill_worker"] = best.ref.worker_id
+        attributes["penstock.predicted_ttft_s"] = best.predicted_s
+        attributes["penstock.num_cached_tokens"] = best.num_cached_tokens
+    return attributes

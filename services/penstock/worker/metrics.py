@@ -1,102 +1,181 @@
-"""Every metric of a worker process, read from the live objects when somebody scrapes."""
+"""Every metric of a worker process, read from the live objects when somebody scrapes.
 
-from collections.abc import Iterator
+vLLM's names where vLLM has one, `penstock_*` for what is ours. Gateways have some of vLLM's names too; only a worker's
+carry the label `worker`. Its role, which may change, is a label of `penstock_worker_info` alone: join on `worker`.
+"""
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from penstock.core.histogram import Histogram
+from penstock.core.types import WorkerState
 from penstock.decode.intake import Intake
 from penstock.engine.loop import EngineLoop
 from penstock.prefill.links import DecodeLinks
+from penstock.runtime.metrics import MetricSpec, counter, gauge, histogram, render
 from penstock.transfer.counters import TransferCounters
+from penstock.worker.step_meter import BATCH_BUCKETS, STEP_BUCKETS_S, StepMeter
 
-TRANSFER_COUNTERS = {
-    "num_bytes": ("bytes", "KV bytes verified at the destination."),
-    "num_segments": ("segments", "Segments verified at the destination."),
-    "num_resends": ("resends", "Segments sent again."),
-    "num_checksum_failures": ("checksum_failures", "Segments whose checksum did not fit."),
-    "num_refused": ("refused", "Segments refused: unknown reservation, other incarnation, out of range."),
-    "num_failures": ("failures", "Pushes that did not arrive whole."),
-    "seconds": ("seconds", "Seconds spent in pushes that arrived."),
-}
+_VLLM = ("model_name", "worker")
+_OURS = ("worker",)
+_LINK = ("worker", "direction", "transport")
+Sample = tuple[tuple[str, ...], float | Histogram]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """The parts of a worker that have figures to show."""
+
+    engine: EngineLoop
+    steps: StepMeter
+    intake: Intake
+    links: DecodeLinks
+    sent: TransferCounters
+    received: TransferCounters
+    describe: Callable[[], WorkerState]
+
+
+_ENGINE: tuple[tuple[MetricSpec, Callable[[WorkerParts], float]], ...] = (
+    (
+        gauge("vllm:num_requests_waiting", "sequences", "Accepted and not yet started.", _VLLM),
+        attrgetter("engine.book.num_waiting"),
+    ),
+    (
+        gauge("vllm:num_requests_running", "sequences", "In the running batch.", _VLLM),
+        lambda parts: len(parts.engine.book.running),
+    ),
+    (
+        gauge("vllm:kv_cache_usage_perc", "ratio", "Share of KV blocks in use, 0 to 1.", _VLLM),
+        lambda parts: parts.engine.book.pool.num_referenced / parts.engine.book.pool.num_blocks,
+    ),
+    (
+        counter("vllm:prompt_tokens_total", "tokens", "Prompt tokens computed.", _VLLM),
+        attrgetter("engine.totals.num_prompt_tokens"),
+    ),
+    (
+        counter("vllm:generation_tokens_total", "tokens", "Tokens sampled.", _VLLM),
+        attrgetter("engine.totals.num_sampled_tokens"),
+    ),
+    (
+        counter("vllm:prefix_cache_queries_total", "tokens", "Prompt tokens looked up in the prefix cache.", _VLLM),
+        attrgetter("engine.totals.num_looked_up_tokens"),
+    ),
+    (
+        counter("vllm:prefix_cache_hits_total", "tokens", "Prompt tokens found there.", _VLLM),
+        attrgetter("engine.totals.num_cached_tokens"),
+    ),
+    (
+        counter("vllm:num_preemptions_total", "sequences", "Those that had to give their blocks back.", _VLLM),
+        attrgetter("engine.totals.num_preemptions"),
+    ),
+)
+_STEP_TOKENS = histogram("vllm:iteration_tokens_total", "tokens", "Tokens of one step.", _VLLM, bounds=BATCH_BUCKETS)
+_CACHE_CONFIG = gauge(
+    "vllm:cache_config_info", "info", "1; the size of the KV pool.", (*_VLLM, "block_size", "num_gpu_blocks")
+)
+
+_STEP_SEQUENCES = histogram("penstock_step_sequences", "sequences", "In one step.", _OURS, bounds=BATCH_BUCKETS)
+_STEP_S = histogram(
+    "penstock_step_seconds",
+    "seconds",
+    "Of one step, by what it ran: prefill, decode, mixed.",
+    (*_OURS, "kind"),
+    bounds=STEP_BUCKETS_S,
+)
+_BLOCKS = gauge(
+    "penstock_kv_blocks",
+    "blocks",
+    "By state: used, quarantined (a peer may still write there), cached (evictable, a known prefix in it), free.",
+    (*_OURS, "state"),
+)
+_RESERVATIONS = gauge("penstock_reservations", "reservations", "Granted to prefill workers, not started.", _OURS)
+_PENDING = gauge("penstock_pending_prompt_tokens", "tokens", "Accepted and not yet computed.", _OURS)
+_DRAINING = gauge("penstock_worker_draining", "boolean", "1 while it takes nothing new.", _OURS)
+_INFO = gauge("penstock_worker_info", "info", "1; what the worker is now.", (*_OURS, "role", "group", "version"))
+_PEER = gauge(
+    "penstock_transfer_peer_info", "info", "1; transport in use to a decode worker.", (*_OURS, "peer", "transport")
+)
+
+_TRANSFERS = (
+    (counter("penstock_transfer_bytes_total", "bytes", "KV verified at the destination.", _LINK), "num_bytes"),
+    (counter("penstock_transfer_seconds_total", "seconds", "Spent in pushes that arrived.", _LINK), "seconds"),
+    (counter("penstock_transfer_segments_total", "segments", "Verified there.", _LINK), "num_segments"),
+    (counter("penstock_transfer_resends_total", "segments", "Sent again.", _LINK), "num_resends"),
+    (
+        counter("penstock_transfer_checksum_failures_total", "segments", "Whose checksum did not fit.", _LINK),
+        "num_checksum_failures",
+    ),
+    (
+        counter(
+            "penstock_transfer_refused_total",
+            "segments",
+            "Refused: unknown reservation, other incarnation, out of range.",
+            _LINK,
+        ),
+        "num_refused",
+    ),
+    (counter("penstock_transfer_failures_total", "pushes", "Did not arrive whole.", _LINK), "num_failures"),
+)
+
+WORKER_METRICS = (
+    *(spec for spec, _ in _ENGINE),
+    *(_STEP_TOKENS, _CACHE_CONFIG, _STEP_SEQUENCES, _STEP_S, _BLOCKS, _RESERVATIONS, _PENDING, _DRAINING, _INFO, _PEER),
+    *(spec for spec, _ in _TRANSFERS),
+)
 
 
 class WorkerMetrics(Collector):
-    """vLLM's names where vLLM has one, `penstock_*` for what is ours."""
+    """Collects from the parts of one worker."""
 
-    def __init__(  # one argument per part of the worker that has figures to show
-        self,
-        model_name: str,
-        engine: EngineLoop,
-        intake: Intake,
-        links: DecodeLinks,
-        sent: TransferCounters,
-        received: TransferCounters,
-    ) -> None:
+    def __init__(self, worker_id: str, model_name: str, parts: WorkerParts) -> None:
+        self._worker_id = worker_id
         self._model_name = model_name
-        self._engine = engine
-        self._intake = intake
-        self._links = links
-        self._transfers = {"sent": sent, "received": received}
-
-    def register(self) -> CollectorRegistry:
-        registry = CollectorRegistry()
-        registry.register(self)
-        return registry
+        self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
         yield from self._vllm()
         yield from self._ours()
-        yield from self._transfer()
+        yield from self._transfers()
 
     def _vllm(self) -> Iterator[Metric]:
-        book, pool = self._engine.book, self._engine.book.pool
-        for name, meaning, value in (
-            ("vllm:num_requests_waiting", "Sequences accepted and not yet started.", book.num_waiting),
-            ("vllm:num_requests_running", "Sequences in the running batch.", len(book.running)),
-            ("vllm:kv_cache_usage_perc", "Share of KV blocks in use, 0 to 1.", pool.num_referenced / pool.num_blocks),
-        ):
-            yield self._gauge(name, meaning, value)
-        totals = self._engine.totals
-        for name, meaning, value in (
-            ("vllm:prompt_tokens", "Prompt tokens computed.", totals.num_prompt_tokens),
-            ("vllm:generation_tokens", "Tokens sampled.", totals.num_sampled_tokens),
-            ("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.", totals.num_looked_up_tokens),
-            ("vllm:prefix_cache_hits", "Prompt tokens found there.", totals.num_cached_tokens),
-            ("vllm:num_preemptions", "Sequences that had to give their blocks back.", totals.num_preemptions),
-        ):
-            yield self._counter(name, meaning, value)
+        labels = self._model_name, self._worker_id
+        for spec, read in _ENGINE:
+            yield render(spec, [(labels, read(self._parts))])
+        yield render(_STEP_TOKENS, [(labels, self._parts.steps.tokens)])
+        pool = self._parts.engine.book.pool
+        yield render(_CACHE_CONFIG, [((*labels, str(pool.block_size), str(pool.num_blocks)), 1)])
 
     def _ours(self) -> Iterator[Metric]:
-        pool = self._engine.book.pool
-        blocks = GaugeMetricFamily("penstock_kv_blocks", "KV blocks by state.", labels=["state"])
-        blocks.add_metric(["referenced"], pool.num_referenced)
-        blocks.add_metric(["free"], pool.num_free)
-        blocks.add_metric(["quarantined"], self._intake.reservations.num_quarantined_blocks)
-        yield blocks
-        yield self._counter("penstock_engine_steps", "Steps run.", self._engine.totals.num_steps)
-        yield self._gauge("penstock_reservations", "Reservations granted, not started.", len(self._intake.reservations))
+        parts, state = self._parts, self._parts.describe()
+        yield self._own(_STEP_SEQUENCES, [((), parts.steps.sequences)])
+        yield self._own(_STEP_S, parts.steps.steps_by_kind())
+        yield self._own(_BLOCKS, self._blocks())
+        yield self._own(_RESERVATIONS, [((), len(parts.intake.reservations))])
+        yield self._own(_PENDING, [((), state.num_prefill_tokens)])
+        yield self._own(_DRAINING, [((), state.is_draining)])
+        yield self._own(_INFO, [((state.role.value, state.group, state.version), 1)])
+        yield self._own(_PEER, [((peer, transport), 1) for peer, transport in parts.links.transports])
 
-    def _transfer(self) -> Iterator[Metric]:
-        for field, (name, meaning) in TRANSFER_COUNTERS.items():
-            family = CounterMetricFamily(f"penstock_transfer_{name}", meaning, labels=["direction", "transport"])
-            for direction, counters in self._transfers.items():
-                for transport, totals in list(counters.by_transport.items()):
-                    family.add_metric([direction, transport], getattr(totals, field))
-            yield family
-        in_use = InfoMetricFamily("penstock_transfer_peer", "Transport in use to each peer.", labels=["peer"])
-        for peer, transport in self._links.transports:
-            in_use.add_metric([peer], {"transport": transport})
-        yield in_use
+    def _blocks(self) -> Iterator[Sample]:
+        pool, num_quarantined = self._parts.engine.book.pool, self._parts.intake.reservations.num_quarantined_blocks
+        yield ("used",), pool.num_referenced - num_quarantined
+        yield ("quarantined",), num_quarantined
+        yield ("free",), pool.num_free - pool.num_evictable
+        yield ("cached",), pool.num_evictable
 
-    def _gauge(self, name: str, meaning: str, value: float) -> Metric:
-        family = GaugeMetricFamily(name, meaning, labels=["model_name"])
-        family.add_metric([self._model_name], value)
-        return family
+    def _transfers(self) -> Iterator[Metric]:
+        both = (("sent", self._parts.sent), ("received", self._parts.received))
+        totals = [
+            ((direction, transport), of_transport)
+            for direction, counters in both
+            for transport, of_transport in list(counters.by_transport.items())
+        ]
+        for spec, field in _TRANSFERS:
+            yield self._own(spec, [(labels, getattr(of_transport, field)) for labels, of_transport in totals])
 
-    def _counter(self, name: str, meaning: str, value: float) -> Metric:
-        family = CounterMetricFamily(name, meaning, labels=["model_name"])
-        family.add_metric([self._model_name], value)
-        return family
+    def _own(self, spec: MetricSpec, samples: Iterable[Sample]) -> Metric:
+        return render(spec, (((self._worker_id, *labels), sample) for labels, sample in samples))

@@ -10,6 +10,8 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from penstock import __version__
 from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, PenstockError, WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
@@ -30,19 +32,23 @@ from penstock.prefill.service import PrefillService
 from penstock.runtime import clock
 from penstock.runtime.channel import Channels
 from penstock.runtime.lifecycle import new_incarnation
+from penstock.runtime.metrics import process_registry
+from penstock.runtime.otlp import tracing
 from penstock.runtime.server import RpcServer
 from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
+from penstock.runtime.tracing import OFF, Tracer
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
-from penstock.worker.metrics import WorkerMetrics
+from penstock.worker.metrics import WorkerMetrics, WorkerParts
 from penstock.worker.registration import Registration
 from penstock.worker.service import Orders, WorkerService
+from penstock.worker.step_meter import StepMeter
 
 ENGINES = {"torch": "penstock.engine.model_runner", "mock": "penstock.engine.mock_runner"}
 """Loaded by name, so that a mock worker never pays for torch."""
@@ -52,12 +58,14 @@ log = logging.getLogger(__name__)
 
 async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
     """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
-    worker = Worker(settings, build_runner(settings))
-    try:
-        await worker.start(stop)
-        return await worker.run(stop)
-    finally:
-        await worker.close()
+    registry = process_registry()
+    with tracing(settings.role, settings.worker_id, registry) as tracer:
+        worker = Worker(settings, build_runner(settings), tracer)
+        try:
+            await worker.start(stop, registry)
+            return await worker.run(stop)
+        finally:
+            await worker.close()
 
 
 def build_runner(settings: WorkerSettings) -> Runner:
@@ -79,7 +87,7 @@ def build_runner(settings: WorkerSettings) -> Runner:
 class Worker:
     """The parts of one worker process and how they hold on to each other."""
 
-    def __init__(self, settings: WorkerSettings, runner: Runner) -> None:
+    def __init__(self, settings: WorkerSettings, runner: Runner, tracer: Tracer = OFF) -> None:
         self._settings = settings
         self._role = Role(settings.role)
         self._drain_timeout_s = settings.drain_timeout_s
@@ -95,21 +103,23 @@ class Worker:
         self._policy = TransferPolicy(allowed=allowed, host=settings.address.rpartition(":")[0])
         self._receiver = KvReceiver(me)
         self._sender = KvSender(runner.kv, self._policy, me)
+        self._steps = StepMeter(runner)
         self._engine = EngineLoop(
-            runner,
+            self._steps,
             Schedule(BatchLimits(settings.max_batch_tokens, settings.max_num_sequences)),
             AdmissionLimits(settings.max_num_sequences, max_pending_tokens=2 * settings.max_batch_tokens),
             clock.now_s,
         )
         book = self._engine.book
-        self._decoder = Decoder(book, clock.now_s)
+        self._decoder = Decoder(book, clock.now_s, tracer)
         self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)
         self._links = DecodeLinks(me, runner.info.revision, self._sender, self._open_link)
         self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
+        self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
 
-    async def start(self, stop: asyncio.Event) -> None:
+    async def start(self, stop: asyncio.Event, registry: CollectorRegistry) -> None:
         """Listen for KV, serve RPCs and metrics. `stop` is set when an operator asks for a drain."""
 
         def begin_drain(timeout_s: float) -> None:
@@ -118,8 +128,7 @@ class Worker:
 
         await self._receiver.start(self._runner.kv, self._policy)
         worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, Orders(begin_drain, self.flip))
-        prefill_service = PrefillService(self._prefiller)
-        decode_service = self._decode_service
+        prefill_service, decode_service = self._prefill_service, self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
         self._server.add(
             lambda server: stubs.add_decode(server, decode_service.stream, decode_service.link, clock.now_s)
@@ -135,17 +144,8 @@ class Worker:
         decode_service.welcome = LinkWelcome(
             self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
         )
-        metrics = WorkerMetrics(
-            self._runner.info.name,
-            self._engine,
-            self._intake,
-            self._links,
-            self._sender.counters,
-            self._receiver.counters,
-        )
-        self._metrics_address = serve_status(
-            metrics.register(), self._settings.metrics_address, lambda: self._server.is_serving
-        )
+        registry.register(WorkerMetrics(self._ref.worker_id, self._runner.info.name, self._parts()))
+        self._metrics_address = serve_status(registry, self._settings.metrics_address, lambda: self._server.is_serving)
         await self._server.set_serving(True)
         log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
 
@@ -213,6 +213,17 @@ class Worker:
             is_draining=book.is_draining,
             transports=self._links.transports,
             version=__version__,
+        )
+
+    def _parts(self) -> WorkerParts:
+        return WorkerParts(
+            self._engine,
+            self._steps,
+            self._intake,
+            self._links,
+            self._sender.counters,
+            self._receiver.counters,
+            self.state,
         )
 
     async def _drain(self) -> None:

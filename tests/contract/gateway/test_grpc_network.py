@@ -22,6 +22,7 @@ from penstock.core.types import (
 from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.gateway.grpc_network import GrpcNetwork
 from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.watch import Watch
 from penstock.runtime import clock
 from penstock.runtime.channel import Channels
 from penstock.runtime.outbox import Outbox
@@ -146,8 +147,8 @@ class System:
         await self.control.start()
         self.channels = Channels()
         self.network = GrpcNetwork(self.control.address, self.channels)
-        metrics = GatewayMetrics(CollectorRegistry(), "model")
-        self.dispatcher = RoutedDispatcher(m.Hello("gateway-0", 7, 0), "default", self.network, metrics)
+        watch = Watch(GatewayMetrics(CollectorRegistry(), "model"))
+        self.dispatcher = RoutedDispatcher(m.Hello("gateway-0", 7, 0), "default", self.network, watch)
         await self.dispatcher.start()
         return self
 

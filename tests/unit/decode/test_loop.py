@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
+
 from penstock.core.errors import Draining
 from penstock.core.sequences import TokenEvent
 from penstock.core.types import FinishReason, SampledToken, SamplingParams, TokenLogprobs
 from penstock.decode.gateway_streams import PATIENCE_S
+from penstock.runtime.tracing import FinishedSpan, Tracer
 from penstock.wire.messages import Finished
 from tests.unit.decode.decode_worker import decode_worker, request, take, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_request
@@ -31,7 +34,7 @@ async def test_one_message_per_step_and_gateway() -> None:
         assert [(end.handle, end.reason, end.error) for end in ends] == [
             (n, FinishReason.LENGTH, None) for n in range(3)
         ]
-        assert [span.stage for span in ends[0].spans] == ["decode"]
+        assert [span.stage for span in ends[0].spans] == ["decode_wait", "decode"]
         assert ends[0].spans[0].began_ago_s > 6 * STEP_S
         assert worker.decoder.num_sequences == 0
 
@@ -132,3 +135,36 @@ async def test_positions_count_over_all_attempts() -> None:
         worker.decoder.on_tokens(3, [TokenEvent(sequence, SampledToken(8), None)])
         assert take(outbox)[0].positions == [3]
         worker.decoder.cancel(("gateway", 0))
+
+
+@in_virtual_time
+async def test_a_sequence_waits_for_the_running_step_and_then_decodes() -> None:
+    async with decode_worker() as worker:
+        outbox = worker.decoder.streams.open("gateway")
+        await worker.hand_over(request(40, 0, max_tokens=9), 0)
+        await pass_time(1.25 * STEP_S)  # its second step has begun
+        await worker.hand_over(request(40, 1, max_tokens=3, first=100), 1)
+        await pass_time(20 * STEP_S)
+        (end,) = [end for step in take(outbox) for end in step.finished if end.handle == 1]
+        wait, decode = end.spans
+        assert wait.began_ago_s - wait.ended_ago_s == pytest.approx(0.75 * STEP_S)
+        assert decode.began_ago_s - decode.ended_ago_s == pytest.approx(2 * STEP_S)
+
+
+@in_virtual_time
+async def test_a_traced_sequence_has_spans_below_whoever_handed_it_over() -> None:
+    spans: list[FinishedSpan] = []
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with decode_worker() as worker:
+        worker.decoder._tracer = Tracer(spans.append)
+        worker.decoder.streams.open("gateway")
+        for handle in range(2):
+            await worker.hand_over(replace(request(40, handle, max_tokens=3, first=handle), traceparent=parent), handle)
+        await settle()
+        assert worker.decoder.cancel(("gateway", 1))
+        await pass_time(10 * STEP_S)
+    finished = {span.attributes["penstock.outcome"]: span for span in spans if span.name == "serve decode"}
+    assert set(finished) == {"length", "cancelled"}
+    assert {span.context.parent_id for span in finished.values()} == {"b7ad6b7169203331"}
+    stages = [span for span in spans if span.context.parent_id == finished["length"].context.span_id]
+    assert [span.name for span in stages] == ["decode_wait", "decode"]

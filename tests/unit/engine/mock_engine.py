@@ -15,6 +15,7 @@ from penstock.core.types import FinishReason, ModelInfo, Request, SamplingParams
 from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop
 from penstock.engine.mock_runner import MASK, MULTIPLIER, MockCosts, MockRunner, mock_layout
+from penstock.worker.step_meter import StepMeter
 from tests.unit.virtual_time import now_s, pass_time
 
 VOCAB = 1000
@@ -69,7 +70,7 @@ def make_engine(
     num_blocks: int = 64, max_tokens: int = 64, max_sequences: int = 16, max_context_tokens: int = 10_000
 ) -> EngineLoop:
     info = ModelInfo("mock", "1", VOCAB, max_context_tokens, frozenset({EOS}))
-    runner = MockRunner(info, mock_layout(num_blocks, 16), COSTS, sleep=pass_time)
+    runner = StepMeter(MockRunner(info, mock_layout(num_blocks, 16), COSTS, sleep=pass_time))
     return EngineLoop(
         runner,
         Schedule(BatchLimits(max_tokens, max_sequences)),

@@ -110,6 +110,6 @@ async def test_routes_and_workers_are_counted(service: RouterService, registry: 
         return registry.get_sample_value(name, {"group": "default", **labels})
 
     assert value("penstock_routes_total", outcome="disaggregated") == 1
-    assert value("penstock_route_seconds_count") == 1
+    assert value("penstock_route_decision_seconds_count") == 1
     assert value("penstock_workers", role="prefill") == 1
     assert value("penstock_heartbeat_age_seconds", worker="p0") == 0

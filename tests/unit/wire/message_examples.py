@@ -104,7 +104,9 @@ CALLS: list[tuple[str, Any]] = [
     ("Router/Route", m.RouteCalls()),
     (
         "Router/Route",
-        m.RouteCalls(HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"})),)),
+        m.RouteCalls(
+            HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"}), "00-a-b-01"),)
+        ),
     ),
     ("Router/Route", m.RouteCalls(queries=(RouteQuery("r", 10, 20),))),
     ("Router/Route", m.RouteCalls(load=GatewayLoad(3, 40, 90_000, 7, 1200, 1.5, 12.25))),

@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from penstock.core.types import Role, WorkerRef, WorkerState
+from penstock.runtime.metrics import Kind
 from penstock.transfer.counters import TransferCounters
-from penstock.worker.metrics import TRANSFER_COUNTERS, WorkerMetrics
+from penstock.worker.metrics import WORKER_METRICS, WorkerMetrics, WorkerParts
 from tests.unit.decode.decode_worker import KEY, DecodeWorker, decode_worker, request
 from tests.unit.engine.mock_engine import STEP_S
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
@@ -22,15 +25,19 @@ class Scraped:
     def __init__(self, worker: DecodeWorker) -> None:
         self.links = FakeLinks()
         self.sent, self.received = TransferCounters(), TransferCounters()
+        self.state = WorkerState(WorkerRef("decode-0", 1, ""), Role.DECODE, "g", version="1.2", num_prefill_tokens=9)
         links: Any = self.links
-        metrics = WorkerMetrics("tiny", worker.engine, worker.intake, links, self.sent, self.received)
-        self.registry: CollectorRegistry = metrics.register()
+        steps: Any = worker.engine.runner
+        parts = WorkerParts(worker.engine, steps, worker.intake, links, self.sent, self.received, lambda: self.state)
+        self.registry = CollectorRegistry()
+        self.registry.register(WorkerMetrics("decode-0", "tiny", parts))
 
     def __getitem__(self, name: str) -> float | None:
-        return self.registry.get_sample_value(name, {"model_name": "tiny"})
+        labels = {"model_name": "tiny"} if name.startswith("vllm:") else {}
+        return self.get(name, **labels)
 
     def get(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
+        return self.registry.get_sample_value(name, {"worker": "decode-0", **labels})
 
 
 @asynccontextmanager
@@ -39,30 +46,26 @@ async def scraped() -> AsyncIterator[tuple[DecodeWorker, Scraped]]:
         yield worker, Scraped(worker)
 
 
-NAMES = {
-    "vllm:num_requests_waiting",
-    "vllm:num_requests_running",
-    "vllm:kv_cache_usage_perc",
-    "vllm:prompt_tokens_total",
-    "vllm:generation_tokens_total",
-    "vllm:prefix_cache_queries_total",
-    "vllm:prefix_cache_hits_total",
-    "vllm:num_preemptions_total",
-    "penstock_kv_blocks",
-    "penstock_engine_steps_total",
-    "penstock_reservations",
-}
-
-
 @in_virtual_time
-async def test_names_are_those_that_dashboards_know_and_there_from_the_start() -> None:
-    async with scraped() as (_, metrics):
-        samples = [sample for family in metrics.registry.collect() for sample in family.samples]
-        assert {sample.name for sample in samples} == NAMES
-        labels = {sample.name: set(sample.labels) for sample in samples}
-        assert labels.pop("penstock_kv_blocks") == {"state"}
-        assert set(map(frozenset, labels.values())) == {frozenset({"model_name"})}
-        assert {sample.value for sample in samples} == {0.0, 64.0}  # 64: the free blocks
+async def test_all_that_is_declared_is_exposed_with_its_labels_and_nothing_else() -> None:
+    async with scraped() as (worker, metrics):
+        metrics.links.transports = (("decode-1", "tcp"),)
+        metrics.sent.of("ucx").num_bytes = 1
+        metrics.received.of("tcp").num_bytes = 1
+        await worker.hand_over(request(40, max_tokens=4), 1)
+        await pass_time(10 * STEP_S)
+        families = list(metrics.registry.collect())
+        exposed = {
+            (sample.name, frozenset(sample.labels) - {"le"})
+            for family in families
+            for sample in family.samples
+            if not sample.name.endswith(("_bucket", "_sum"))
+        }
+        declared = {
+            (spec.name + ("_count" if spec.kind is Kind.HISTOGRAM else ""), frozenset(spec.labels))
+            for spec in WORKER_METRICS
+        }
+        assert exposed == declared
 
 
 @in_virtual_time
@@ -79,7 +82,7 @@ async def test_a_request_on_its_way_through() -> None:
         await pass_time(10 * STEP_S)
         assert metrics["vllm:num_requests_running"] == 0
         assert metrics["vllm:generation_tokens_total"] == 2 * 3
-        assert metrics["penstock_engine_steps_total"] == 3
+        assert metrics["penstock_step_sequences_count"] == 3
         assert metrics["vllm:prompt_tokens_total"] == 0  # computed elsewhere
 
 
@@ -108,14 +111,25 @@ async def test_blocks_by_state_and_promises() -> None:
         worker.reserve(request(20, handle=1, first=100), 2)
         worker.intake.cancel(KEY)
         assert metrics["penstock_reservations"] == 2
-        blocks = {state: metrics.get("penstock_kv_blocks", state=state) for state in ("referenced", "free")}
-        assert blocks == {"referenced": 5, "free": 59}
+        blocks = {state: metrics.get("penstock_kv_blocks", state=state) for state in ("used", "free")}
+        assert blocks == {"used": 2, "free": 59}
         assert metrics.get("penstock_kv_blocks", state="quarantined") == 3
         worker.call(released=[1, 2])
         assert metrics["penstock_reservations"] == 0
 
 
-@pytest.mark.parametrize(("field", "name"), [(field, name) for field, (name, _) in TRANSFER_COUNTERS.items()])
+TRANSFERS = {
+    "num_bytes": "bytes",
+    "num_segments": "segments",
+    "num_resends": "resends",
+    "num_checksum_failures": "checksum_failures",
+    "num_refused": "refused",
+    "num_failures": "failures",
+    "seconds": "seconds",
+}
+
+
+@pytest.mark.parametrize(("field", "name"), TRANSFERS.items())
 @in_virtual_time
 async def test_transfers_by_direction_and_transport(field: str, name: str) -> None:
     async with scraped() as (_, metrics):
@@ -134,3 +148,28 @@ async def test_the_transport_to_each_peer() -> None:
         assert metrics.get("penstock_transfer_peer_info", peer="decode-0", transport="ucx") == 1
         metrics.links.transports = (("decode-1", "tcp"),)
         assert metrics.get("penstock_transfer_peer_info", peer="decode-0", transport="ucx") is None
+
+
+@in_virtual_time
+async def test_what_the_worker_is_now() -> None:
+    async with scraped() as (_, metrics):
+        assert metrics.get("penstock_worker_info", role="decode", group="g", version="1.2") == 1
+        assert metrics["penstock_worker_draining"] == 0
+        assert metrics["penstock_pending_prompt_tokens"] == 9
+        metrics.state = replace(metrics.state, role=Role.PREFILL, is_draining=True)
+        assert metrics.get("penstock_worker_info", role="decode", group="g", version="1.2") is None
+        assert metrics.get("penstock_worker_info", role="prefill", group="g", version="1.2") == 1
+        assert metrics["penstock_worker_draining"] == 1
+
+
+@in_virtual_time
+async def test_steps_by_what_they_ran() -> None:
+    async with scraped() as (worker, metrics):
+        for handle in range(2):
+            await worker.hand_over(request(40, handle, max_tokens=4, first=100 * handle), handle)
+        await pass_time(10 * STEP_S)
+        assert metrics.get("penstock_step_seconds_count", kind="decode") == 3
+        assert metrics.get("penstock_step_seconds_sum", kind="decode") == pytest.approx(3 * STEP_S)
+        assert metrics.get("penstock_step_seconds_count", kind="prefill") == 0
+        assert metrics["penstock_step_sequences_sum"] == 6
+        assert metrics["vllm:iteration_tokens_total_sum"] == 6

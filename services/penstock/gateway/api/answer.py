@@ -13,6 +13,7 @@ from penstock.core.types import Request, SamplingParams
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.choice import Choice, ChoiceReader, TextRules
 from penstock.gateway.api.exchange import Exchange
+from penstock.gateway.api.request_log import RequestRecord
 from penstock.gateway.api.sampling_body import SamplingBody
 from penstock.gateway.api.service import Service
 
@@ -36,6 +37,9 @@ class Answer:
         self._metrics = service.metrics
         self._service = service
         self.readers = self._begin(service, caller)
+        self._record = caller.record
+        if caller.record is not None:
+            self._enter(caller.record)
 
     def _begin(self, service: Service, caller: Caller) -> list[ChoiceReader]:
         asked, body = self.asked, self.asked.body
@@ -61,8 +65,24 @@ class Answer:
                 )
                 detokenizer = service.model.tokenizer.detokenizer(body.skip_special_tokens)
                 choice = Choice(index, service.dispatcher.generate(request), detokenizer, rules)
+                choice.generation.timeline.arrived_s = caller.arrived_s
                 readers.append(ChoiceReader(choice, service.metrics, caller.arrived_s, service.now_s))
         return readers
+
+    def _enter(self, record: RequestRecord) -> None:
+        """Say what was asked for, where the request is remembered."""
+        record.answer_id = self.answer_id
+        record.num_prompt_tokens = self.num_prompt_tokens
+        record.is_streamed = self.asked.body.stream
+        record.choices = [reader.choice for reader in self.readers]
+        if record.context is not None:
+            sampling = self.asked.sampling
+            record.attributes = {
+                "gen_ai.request.max_tokens": sampling.max_tokens,
+                "gen_ai.request.temperature": sampling.temperature,
+                "gen_ai.request.top_p": sampling.top_p,
+                "gen_ai.request.choice.count": len(self.readers),
+            }
 
     async def consume(self, exchange: Exchange, consume: Callable[[ChoiceReader], Awaitable[None]]) -> None:
         """Let `consume` read every choice to its end; stop all of them when the client leaves or one fails."""
@@ -85,6 +105,8 @@ class Answer:
                 reader.close(error)
             self._metrics.prompt_tokens.value += self.num_prompt_tokens
             self._metrics.cached_prompt_tokens.value += self.num_cached_tokens
+            if self._record is not None:
+                self._record.num_cached_tokens = self.num_cached_tokens
 
     async def _cancel_when_left(self, exchange: Exchange) -> None:
         await exchange.wait_for_disconnect()

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from penstock.core.errors import Draining, InternalError, PenstockError
-from penstock.gateway.api import generate, state, tokens
+from penstock.gateway.api import generate, requests, state, tokens
+from penstock.gateway.api.accounting import close_account
 from penstock.gateway.api.caller import Caller, identify
 from penstock.gateway.api.error_body import MethodNotAllowed, NotFound, error_body, error_headers
 from penstock.gateway.api.exchange import Exchange, Receive, Scope, Send
+from penstock.gateway.api.request_log import RequestRecord
 from penstock.gateway.api.service import Service
+from penstock.runtime.telemetry import set_request_id
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +39,16 @@ ROUTES = {
     "/tokenize": Route("POST", tokens.tokenize),
     "/detokenize": Route("POST", tokens.detokenize),
     "/cluster": Route("GET", state.cluster),
+    requests.PATH: Route("GET", requests.latest),
+    f"{requests.PATH}/": Route("GET", requests.one),
     # what probes, scrapers and people without a key look at
     "/health": Route("GET", state.health, needs_key=False),
     "/ready": Route("GET", state.ready, needs_key=False),
     "/metrics": Route("GET", state.metrics, needs_key=False),
     "/": Route("GET", state.page, needs_key=False),
 }
+COMPLETIONS = (ROUTES["/v1/chat/completions"], ROUTES["/v1/completions"])
+FOLDERS = (f"{state.MODELS_PATH}/", f"{requests.PATH}/")
 
 
 class App:
@@ -52,33 +59,59 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        path = f"{state.MODELS_PATH}/" if exchange.path.startswith(f"{state.MODELS_PATH}/") else exchange.path
+        path = next(filter(exchange.path.startswith, FOLDERS), exchange.path)
         route = ROUTES.get(path)
+        record = self._open_account(exchange, path) if route in COMPLETIONS else None
+        error: PenstockError | None = InternalError("The answer could not be sent.")
         try:
-            await self._answer(exchange, route)
-        except PenstockError as error:
-            await self._fail(exchange, error)
-        except asyncio.CancelledError:  # the drain timeout is over; the client shall know why
-            await self._fail(exchange, Draining("The gateway is stopping; send the request again."))
-        except Exception:  # the outermost loop of a request: it fails, the process lives
-            log.exception("request %s to %s failed", exchange.request_id, path)
-            await self._fail(exchange, InternalError(f"The gateway failed; its log has request {exchange.request_id}."))
+            error = await self._try_answer(exchange, route, record)
+            if error is not None:
+                await self._fail(exchange, error)
         finally:
             if exchange.status:
-                self._service.metrics.responses.labels(path if route else "other", exchange.status).inc()
+                self._service.metrics.responses.add(path if route else "other", str(exchange.status))
+            if record is not None:
+                record.status = exchange.status
+                close_account(self._service, record, error)
 
-    async def _answer(self, exchange: Exchange, route: Route | None) -> None:
+    def _open_account(self, exchange: Exchange, path: str) -> RequestRecord:
+        """Before anything is known of the request, so that refused ones have one too."""
+        service = self._service
+        set_request_id(exchange.request_id)
+        record = RequestRecord(exchange.request_id, path, service.now_s(), service.objectives)
+        record.context = service.tracer.root(exchange.header("traceparent"))
+        service.requests.begin(record)
+        return record
+
+    async def _try_answer(
+        self, exchange: Exchange, route: Route | None, record: RequestRecord | None
+    ) -> PenstockError | None:
+        """Answer, or say why not."""
+        try:
+            await self._answer(exchange, route, record)
+        except PenstockError as error:
+            return error
+        except asyncio.CancelledError:  # the drain timeout is over; the client shall know why
+            return Draining("The gateway is stopping; send the request again.")
+        except Exception:  # the outermost loop of a request: it fails, the process lives
+            log.exception("request %s to %s failed", exchange.request_id, exchange.path[:128])
+            return InternalError(f"The gateway failed; its log has request {exchange.request_id}.")
+        return None
+
+    async def _answer(self, exchange: Exchange, route: Route | None, record: RequestRecord | None) -> None:
         if route is None:
             raise NotFound(f"Unknown path: {exchange.method} {exchange.path[:128]}.")
         if exchange.method != route.method and (exchange.method, route.method) != ("HEAD", "GET"):
             raise MethodNotAllowed(f"{exchange.path[:128]} answers to {route.method}, not to {exchange.method[:16]}.")
         service = self._service
-        arrived_s = service.now_s()
+        arrived_s = record.arrived_s if record else service.now_s()
         caller = identify(exchange, service.keys, arrived_s) if route.needs_key else Caller(arrived_s)
+        if record is not None:
+            caller = caller.with_record(record)
         await route.handler(service, exchange, caller)
 
     async def _fail(self, exchange: Exchange, error: PenstockError) -> None:
-        self._service.metrics.errors.labels(error.code).inc()
+        self._service.metrics.errors.add(error.code)
         if error.http_status >= 500:
             log.warning("request %s: %s: %s", exchange.request_id, error.code, error.message)
         if exchange.is_streaming:

@@ -1,16 +1,19 @@
 """What the headers of a request say: whose it is, how urgent, how long it may take to its first token."""
 
 import re
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, Self
 
 from penstock.core.errors import InvalidRequest
 from penstock.gateway.api.auth import ApiKeys
 from penstock.gateway.api.exchange import Exchange
+from penstock.gateway.api.request_log import RequestRecord
+from penstock.runtime.tracing import is_traceparent
 
-TTFT_HEADER = "x-llm-d-slo-ttft-ms"  # milliseconds: the ecosystem fixed the name
+TTFT_HEADER = "x-llm-d-slo-ttft-ms"  # milliseconds: the ecosystem fixed the name; also the first token's deadline
+TPOT_HEADER = "x-llm-d-slo-tpot-ms"  # what attainment is counted against
+TENANT_HEADER = "x-tenant-id"  # counted by it where there are no API keys
 PRIORITY_HEADER = "x-penstock-priority"  # larger is more urgent
-
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Caller(NamedTuple):
@@ -21,20 +24,46 @@ class Caller(NamedTuple):
     first_token_deadline_s: float = float("inf")
     priority: int = 0
     traceparent: str = ""
+    tenant: str = ""  # as metrics call it
+    ttft_s: float | None = None  # objectives of its own
+    tpot_s: float | None = None
+    record: RequestRecord | None = None  # of a request for completions
+
+    def with_record(self, record: RequestRecord) -> Self:
+        """Enter who asks, and let what is done for it be told as part of its span."""
+        record.tenant = self.tenant
+        record.objectives = replace(
+            record.objectives,
+            ttft_s=self.ttft_s or record.objectives.ttft_s,
+            tpot_s=self.tpot_s or record.objectives.tpot_s,
+        )
+        traceparent = record.context.traceparent if record.context else self.traceparent
+        return self._replace(record=record, traceparent=traceparent)
 
 
 def identify(exchange: Exchange, keys: ApiKeys, now_s: float) -> Caller:
     """Check the API key and read the terms."""
-    salt = keys.tenant_salt(exchange.header("authorization"))
-    ttft_ms = _number(exchange, TTFT_HEADER, r"\d{1,9}(\.\d{1,6})?", "a number of milliseconds above 0")
-    if ttft_ms == 0:
-        raise InvalidRequest(f"Header '{TTFT_HEADER}' must be a number of milliseconds above 0.", TTFT_HEADER)
-    deadline_s = float("inf") if ttft_ms is None else now_s + ttft_ms / 1000
+    tenant = keys.tenant(exchange.header("authorization"), exchange.header(TENANT_HEADER))
+    ttft_s, tpot_s = _objective(exchange, TTFT_HEADER), _objective(exchange, TPOT_HEADER)
     priority = _number(exchange, PRIORITY_HEADER, r"-?\d{1,9}", "an integer")
     traceparent = exchange.header("traceparent")
-    # W3C: what does not parse is dropped, never refused
-    is_trace = _TRACEPARENT.fullmatch(traceparent) is not None
-    return Caller(now_s, salt, deadline_s, int(priority or 0), traceparent if is_trace else "")
+    return Caller(
+        arrived_s=now_s,
+        salt=tenant.salt,
+        first_token_deadline_s=float("inf") if ttft_s is None else now_s + ttft_s,
+        priority=int(priority or 0),
+        traceparent=traceparent if is_traceparent(traceparent) else "",
+        tenant=tenant.name,
+        ttft_s=ttft_s,
+        tpot_s=tpot_s,
+    )
+
+
+def _objective(exchange: Exchange, name: str) -> float | None:
+    milliseconds = _number(exchange, name, r"\d{1,9}(\.\d{1,6})?", "a number of milliseconds above 0")
+    if milliseconds == 0:
+        raise InvalidRequest(f"Header '{name}' must be a number of milliseconds above 0.", name)
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _number(exchange: Exchange, name: str, form: str, meaning: str) -> float | None:

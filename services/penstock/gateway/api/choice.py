@@ -141,10 +141,12 @@ class ChoiceReader:
         now_s = self._now_s()
         choice.generation.timeline.finish(now_s)
         if choice.finish_reason is not None:
-            metrics.request_success[choice.finish_reason.value].inc()
+            metrics.request_success[choice.finish_reason.value].value += 1
             metrics.e2e_request_latency_s.observe(now_s - self._arrived_s)
             metrics.request_generation_tokens.observe(choice.num_tokens)
+            if (tpot_s := choice.generation.timeline.tpot_s) is not None:
+                metrics.time_per_output_token_s.observe(tpot_s)
         else:
             is_abort = error is None or isinstance(error, RequestCancelled)
-            metrics.request_success["abort" if is_abort else "error"].inc()
+            metrics.request_success["abort" if is_abort else "error"].value += 1
         choice.generation.cancel()

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -30,6 +31,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self._query: str = scope.get("query_string", b"").decode("latin-1")
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive = receive
         self._send = send
@@ -42,6 +44,10 @@ class Exchange:
     def header(self, name: str) -> str:
         """The value of a header, "" when absent."""
         return self._headers.get(name.encode(), b"").decode("latin-1").strip()
+
+    def query(self, name: str) -> str:
+        """The value of a parameter in the query string, "" when absent."""
+        return parse_qs(self._query).get(name, [""])[0]
 
     async def read(self, max_bytes: int) -> bytes:
         """The whole body; raises RequestTooLarge as soon as it is certain, RequestCancelled if the client leaves."""

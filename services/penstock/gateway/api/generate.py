@@ -52,5 +52,8 @@ async def _send(service: Service, exchange: Exchange, answer: Answer, is_chat: b
     if not answer.asked.body.stream:
         await respond_whole(exchange, answer, service.model, is_chat)
         return
-    with service.metrics.open_streams.track_inprogress():
+    service.metrics.open_streams.value += 1
+    try:
         await StreamedAnswer(exchange, answer, service.model, is_chat).send()
+    finally:
+        service.metrics.open_streams.value -= 1

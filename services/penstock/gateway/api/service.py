@@ -1,13 +1,16 @@
 """What the handlers stand on: the model, the dispatcher, the keys, the limits. Made once per process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.core.errors import ContextTooLong, InvalidRequest, ModelNotFound
+from penstock.core.timeline import Slo
 from penstock.gateway.api.auth import ApiKeys
+from penstock.gateway.api.request_log import RequestLog
 from penstock.gateway.generation import Dispatcher
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.text.tokenizer import Tokenizer
+from penstock.runtime.tracing import OFF, Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,6 @@ class Service:
     now_s: Callable[[], float]
     wall_s: Callable[[], float]
     is_stopping: Callable[[], bool]
+    requests: RequestLog
+    tracer: Tracer = OFF
+    objectives: Slo = field(default_factory=Slo)  # of requests that name none

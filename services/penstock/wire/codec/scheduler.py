@@ -146,6 +146,7 @@ def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
                 max_tokens=query.max_tokens,
                 block_hashes=core_types.hashes_to_wire(query.block_hashes),
                 excluded_worker_ids=sorted(query.excluded_worker_ids),
+                traceparent=query.traceparent,
             )
             for query in calls.queries
         ],
@@ -163,6 +164,7 @@ def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
                 max_tokens=query.max_tokens,
                 block_hashes=core_types.hashes_from_wire(query.block_hashes),
                 excluded_worker_ids=frozenset(query.excluded_worker_ids),
+                traceparent=query.traceparent,
             )
             for query in message.queries
         ),

@@ -144,18 +144,20 @@ class GatewayLoad(_message.Message):
     def __init__(self, num_waiting: _Optional[int] = ..., num_arrived: _Optional[int] = ..., num_prompt_tokens: _Optional[int] = ..., num_finished: _Optional[int] = ..., num_output_tokens: _Optional[int] = ..., ttft_sum_s: _Optional[float] = ..., e2e_sum_s: _Optional[float] = ...) -> None: ...
 
 class RouteQuery(_message.Message):
-    __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids")
+    __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids", "traceparent")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_HASHES_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_WORKER_IDS_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     num_tokens: int
     max_tokens: int
     block_hashes: bytes
     excluded_worker_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., num_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ..., excluded_worker_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    traceparent: str
+    def __init__(self, request_id: _Optional[str] = ..., num_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ..., excluded_worker_ids: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
 
 class RouteEvents(_message.Message):
     __slots__ = ("answers", "membership")

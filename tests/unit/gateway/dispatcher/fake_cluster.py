@@ -18,6 +18,8 @@ from penstock.core.types import (
 from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
+from penstock.gateway.watch import Watch
+from penstock.runtime.tracing import OFF
 from penstock.wire import messages as m
 from tests.unit.gateway.dispatcher.fake_worker import FakeStream, FakeWorker
 from tests.unit.gateway.dispatcher.virtual_time import VirtualTimeLoop, until
@@ -42,6 +44,7 @@ class FakeCluster:
         self.queries: list[RouteQuery] = []
         self.num_probes = 0
         self.registry = CollectorRegistry()
+        self.tracer = OFF
         self._incarnations = count(100)
 
     def run(self, scenario: Callable[[RoutedDispatcher], Coroutine[Any, Any, None]], seconds: float = 300.0) -> None:
@@ -49,9 +52,9 @@ class FakeCluster:
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
-            metrics = GatewayMetrics(self.registry, "model")
+            watch = Watch(GatewayMetrics(self.registry, "model"), self.tracer)
             me = m.Hello("gateway-0", 7, 0)
-            dispatcher = RoutedDispatcher(me, "default", self, metrics, self.limits, loop.time)
+            dispatcher = RoutedDispatcher(me, "default", self, watch, self.limits, loop.time)
             await dispatcher.start()
             try:
                 async with asyncio.timeout(seconds):

@@ -1,0 +1,59 @@
+"""What of a request's trace the gateway makes between arrival and tokens."""
+
+from dataclasses import replace
+
+from penstock.core.timeline import Stage
+from penstock.core.types import Role
+from penstock.gateway.dispatcher import RoutedDispatcher
+from penstock.runtime.tracing import FinishedSpan, SpanKind, Tracer
+from tests.unit.gateway.dispatcher.fake_cluster import FakeCluster
+from tests.unit.gateway.dispatcher.requests import make_request, read
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_route_and_attempt_are_children_of_the_request_and_parents_of_what_happens_elsewhere(pair: FakeCluster) -> None:
+    spans: list[FinishedSpan] = []
+    pair.tracer = Tracer(spans.append)
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        await read(dispatcher.generate(replace(make_request(), traceparent=PARENT)))
+
+    pair.run(scenario)
+    route, attempt = spans
+    assert [(span.name, span.kind) for span in spans] == [("route", SpanKind.CLIENT), ("attempt", SpanKind.CLIENT)]
+    assert {span.context.parent_id for span in spans} == {"b7ad6b7169203331"}
+    assert pair.queries[0].traceparent == route.context.traceparent
+    assert pair.workers["prefill-0"].offers[0].request.traceparent == attempt.context.traceparent
+    assert attempt.attributes["penstock.decode_worker"] == "decode-0"
+    assert attempt.attributes["penstock.outcome"] == "finished"
+
+
+def test_every_attempt_has_its_own_span_and_a_lost_one_says_so(pair: FakeCluster) -> None:
+    spans: list[FinishedSpan] = []
+    pair.tracer = Tracer(spans.append)
+    pair.add("prefill-1", Role.PREFILL)
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        generation = dispatcher.generate(replace(make_request(max_tokens=40), traceparent=PARENT))
+        await generation.next_tokens()
+        pair.remove(pair.workers["decode-0"])
+        pair.add("decode-1", Role.DECODE)
+        await read(generation)
+        assert Stage.ROUTE in {span.stage for span in generation.timeline.spans}
+
+    pair.run(scenario)
+    attempts = [span for span in spans if span.name == "attempt"]
+    assert [span.attributes["penstock.attempt"] for span in attempts] == [0, 1]
+    assert [bool(span.error) for span in attempts] == [True, False]
+    assert len({span.context.span_id for span in spans}) == len(spans)
+
+
+def test_an_untraced_request_leaves_no_span_and_passes_its_context_on(pair: FakeCluster) -> None:
+    unsampled = PARENT[:-1] + "0"
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        await read(dispatcher.generate(replace(make_request(), traceparent=unsampled)))
+
+    pair.run(scenario)
+    assert pair.workers["prefill-0"].offers[0].request.traceparent == unsampled
