@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from penstock.core.types import GatewayLoad
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -23,20 +25,39 @@ class DemandMeter:
         self._num_arrived = self._num_prompt_tokens = self._num_patches = 0.0
         self._num_finished = self._num_output_tokens = self._ttft_s = self._e2e_s = 0.0
 
-    def arrived(self, num_prompt_tokens: int, num_patches: int = 0) -> None:
-        """A request asked for its first route."""
-        keep = self._keep
-        self._num_arrived = self._num_arrived * keep + 1
-        self._num_prompt_tokens = self._num_prompt_tokens * keep + num_prompt_tokens
-        self._num_patches = self._num_patches * keep + num_patches
+    def arrived(self, num_prompt_tokens: float, num_patches: float = 0.0, count: int = 1) -> None:
+        """So many requests asked for their first route; the figures are their means."""
+        keep, weight = self._weights(count)
+        self._num_arrived = self._num_arrived * keep + weight
+        self._num_prompt_tokens = self._num_prompt_tokens * keep + weight * num_prompt_tokens
+        self._num_patches = self._num_patches * keep + weight * num_patches
 
-    def finished(self, num_output_tokens: int, ttft_s: float, e2e_s: float) -> None:
-        """A request ended well."""
-        keep = self._keep
-        self._num_finished = self._num_finished * keep + 1
-        self._num_output_tokens = self._num_output_tokens * keep + num_output_tokens
-        self._ttft_s = self._ttft_s * keep + ttft_s
-        self._e2e_s = self._e2e_s * keep + e2e_s
+    def finished(self, num_output_tokens: float, ttft_s: float, e2e_s: float, count: int = 1) -> None:
+        """So many requests ended well; the figures are their means."""
+        keep, weight = self._weights(count)
+        self._num_finished = self._num_finished * keep + weight
+        self._num_output_tokens = self._num_output_tokens * keep + weight * num_output_tokens
+        self._ttft_s = self._ttft_s * keep + weight * ttft_s
+        self._e2e_s = self._e2e_s * keep + weight * e2e_s
+
+    def told(self, before: GatewayLoad, now: GatewayLoad) -> None:
+        """Take in what a gateway counted between two of its reports. Counts that fell are those of another life."""
+        if now.num_arrived < before.num_arrived or now.num_finished < before.num_finished:
+            before = GatewayLoad()
+        if count := now.num_arrived - before.num_arrived:
+            self.arrived((now.num_prompt_tokens - before.num_prompt_tokens) / count, count=count)
+        if count := now.num_finished - before.num_finished:
+            self.finished(
+                (now.num_output_tokens - before.num_output_tokens) / count,
+                (now.ttft_sum_s - before.ttft_sum_s) / count,
+                (now.e2e_sum_s - before.e2e_sum_s) / count,
+                count,
+            )
+
+    def _weights(self, count: int) -> tuple[float, float]:
+        """What is kept of the past, and what `count` requests weigh: as if they had been taken in one by one."""
+        keep: float = self._keep**count
+        return keep, (1.0 - keep) / (1.0 - self._keep)
 
     def demand(self, num_waiting: int = 0) -> Demand:
         """What is known now, with `num_waiting` requests waiting at gateways."""

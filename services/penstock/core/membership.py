@@ -48,6 +48,10 @@ class Membership:
     def get(self, worker_id: str) -> WorkerState:
         return self._members[worker_id]
 
+    def remove(self, worker_id: str) -> bool:
+        """Whether it was a member."""
+        return self._members.pop(worker_id, None) is not None
+
     def expire(self, now_s: float) -> list[WorkerRef]:
         """Remove and return the workers whose lease has ended."""
         gone = [member.ref for member in self._members.values() if now_s - member.heartbeat_s > self._lease_s]

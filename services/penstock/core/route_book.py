@@ -95,9 +95,19 @@ class RouteBook:
         self._prefixes.age(now_s)
         gone = self._members.expire(now_s)
         for ref in gone:
-            del self._states[ref.worker_id], self._routed[ref.worker_id]
-            self._prefixes.remove_worker(ref.worker_id)
+            self._forget(ref.worker_id)
         return gone
+
+    def remove(self, worker_id: str) -> bool:
+        """Somebody knows that a worker is gone; whether it was a member."""
+        was_member = self._members.remove(worker_id)
+        if was_member:
+            self._forget(worker_id)
+        return was_member
+
+    def _forget(self, worker_id: str) -> None:
+        del self._states[worker_id], self._routed[worker_id]
+        self._prefixes.remove_worker(worker_id)
 
     def answer(self, query: RouteQuery, now_s: float) -> Ranking | None:
         """Decide, and count the decision as work in flight; None when no worker can take the request."""

@@ -32,9 +32,11 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
 
 async def _main(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     stop = asyncio.Event()
+    signals: list[signal.Signals] = []  # `stop` may have been set by an order to drain: that was no signal
 
     def on_signal(number: signal.Signals) -> None:
-        if stop.is_set():
+        signals.append(number)
+        if len(signals) > 1:
             log.warning("second %s: exiting at once", number.name)
             os._exit(128 + number)
         log.info("%s: stopping", number.name)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import yaml
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.role_controller import POLICIES as ROLE_POLICIES
 from penstock.core.routing_orders import ORDERS
 from penstock.runtime.setting_values import constraint_of, generated, parse, setting
 
@@ -77,10 +78,14 @@ class SchedulerSettings:
     groups: tuple[str, ...] = setting(("default",), "groups that get a router")
     heartbeat_interval_s: float = setting(0.5, "how often workers report", minimum=0.05)
     routing: str = setting("predicted", "which worker a request goes to first", choices=ORDERS)
-    ttft_slo_s: float = setting(1.0, "objective of time to first token, for orders that heed one", minimum=0.001)
+    ttft_slo_s: float = setting(
+        1.0, "objective of time to first token, for role control and orders that heed one", minimum=0.001
+    )
     tpot_slo_s: float = setting(0.05, "objective of time per output token, likewise", minimum=0.001)
     lease_s: float = setting(3.0, "silence after which a worker counts as gone", minimum=0.2)
-    scaler: str = setting("none", "who starts and ends workers: none, or host:port of a Pools service, as `up` has one")
+    scaler: str = setting("none", "who starts and ends workers: none, kubernetes, or host:port of a Pools service")
+    kubernetes_pools: tuple[str, ...] = setting((), "pools to scale there, as GROUP/ROLE/DEPLOYMENT")
+    role_policy: str = setting("combined", "which flips role control proposes", choices=tuple(ROLE_POLICIES))
     steering: str = setting("auto", "what role control may do", choices=("auto", "observe", "pinned"))
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)

@@ -80,7 +80,7 @@ class GroupRouter:
         self._server.add(self._service.register)
         self._server.add(self._capacity.register)
         self._started = asyncio.create_task(self._start(registry))
-        self._timekeeper = asyncio.create_task(self._service.keep_time())
+        self._timekeepers = [asyncio.create_task(work()) for work in (self._service.keep_time, self._capacity.run)]
 
     async def ready(self) -> Addresses:
         """Where others reach it."""
@@ -93,8 +93,9 @@ class GroupRouter:
 
     async def summary(self) -> GroupSummary:
         await self._started
-        if self._timekeeper.done():  # leases would never end
-            self._timekeeper.result()
+        for timekeeper in self._timekeepers:
+            if timekeeper.done():  # leases would never end
+                timekeeper.result()
         workers = self._router.workers
         return GroupSummary(
             group=self._router.group,

@@ -20,6 +20,8 @@ from penstock.wire.control_messages import (
     SteerResponse,
 )
 
+ORDERED = "ordered"  # the reason of what an operator asked for
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -41,9 +43,13 @@ class ControlService:
 
     async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
         try:
-            return await self._orders.flip(request.worker_id, request.role, is_dry_run=request.is_dry_run)
+            answer = await self._orders.flip(request.worker_id, request.role, is_dry_run=request.is_dry_run)
         except PenstockError as error:
             await rpc.abort(context, error)
+        if not request.is_dry_run and answer.previous_role is not request.role:
+            change = f"{answer.previous_role.value} to {request.role.value}"
+            self._control.note(request.worker_id, change, ORDERED, "done")
+        return answer
 
     async def steer(self, request: SteerRequest, context: Context) -> SteerResponse:
         return SteerResponse(self._control.steer(request.steering))

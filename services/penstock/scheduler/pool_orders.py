@@ -54,7 +54,7 @@ class PoolOrders:
             return changes
 
     async def flip(self, worker_id: str, role: Role, *, is_dry_run: bool = False) -> FlipResponse:
-        """Give one worker another role, now."""
+        """Give one worker another role, now. Whoever orders it tells of it."""
         async with self._one_at_a_time:
             worker, refusal = plan_flip(worker_id, role, self._workers())
             if worker is None or refusal is not None:
@@ -62,15 +62,9 @@ class PoolOrders:
             if is_dry_run or worker.role is role:
                 return FlipResponse(worker.role, worker.num_running + worker.num_waiting)
             method = control_stubs.WORKER_FLIP.unary(self._channels.get(worker.ref.address))
-            request = FlipRequest(role, worker.ref.incarnation)
-            change = f"{worker.role.value} to {role.value}"
-            try:
-                answer = await rpc.call(method, request, timeout_s=_FLIP_TIMEOUT_S, retries=1)
-            except PenstockError as error:
-                self._on_change(worker_id, change, error.message)
-                raise
-            self._on_change(worker_id, change, "done")
-            return answer
+            return await rpc.call(
+                method, FlipRequest(role, worker.ref.incarnation), timeout_s=_FLIP_TIMEOUT_S, retries=1
+            )
 
     def begin_rollout(self, roles: Sequence[Role], *, is_dry_run: bool = False) -> list[str]:
         """Begin to replace workers one by one; returns who will be, in order."""

@@ -6,8 +6,9 @@ Takes part in "route". `core.route_book` knows and decides; here are the clock, 
 import logging
 from collections.abc import Callable
 
+from penstock.core.demand import Demand, DemandMeter
 from penstock.core.membership import Heard
-from penstock.core.pools import RolesView
+from penstock.core.pools import Flip, RolesView
 from penstock.core.route_book import RouteBook, RouteRules
 from penstock.core.types import GatewayLoad, RouteQuery, WorkerState
 from penstock.runtime import clock
@@ -24,7 +25,9 @@ class Router:
         self.group = group
         self._now_s = now_s
         self._book = RouteBook(rules or RouteRules())
-        self.gateway_loads: dict[str, GatewayLoad] = {}
+        self._meter = DemandMeter()
+        self._gateway_loads: dict[str, GatewayLoad] = {}
+        self._wished: Flip | None = None
 
     @property
     def workers(self) -> list[WorkerState]:
@@ -40,10 +43,25 @@ class Router:
 
     def hear_gateway(self, gateway_id: str, load: GatewayLoad) -> None:
         """Take in what only a gateway knows of the load."""
-        self.gateway_loads[gateway_id] = load
+        self._meter.told(self._gateway_loads.get(gateway_id, GatewayLoad()), load)
+        self._gateway_loads[gateway_id] = load
 
     def forget_gateway(self, gateway_id: str) -> None:
-        self.gateway_loads.pop(gateway_id, None)
+        self._gateway_loads.pop(gateway_id, None)
+
+    @property
+    def states(self) -> list[WorkerState]:
+        """The members with what has been routed to them since they last described themselves."""
+        return self._book.states
+
+    def demand(self) -> Demand:
+        """What recent requests were like, and how many wait at gateways."""
+        return self._meter.demand(sum(load.num_waiting for load in self._gateway_loads.values()))
+
+    def take_wish(self) -> Flip | None:
+        """The flip that the routing order asked for since this was last asked, if any."""
+        wished, self._wished = self._wished, None
+        return wished
 
     def admit(self, state: WorkerState) -> None:
         """Take in a worker that registered, replacing any earlier life of it."""
@@ -69,9 +87,16 @@ class Router:
             self.version += 1
             log.warning("%s sent no heartbeat for a whole lease and is out", ref.worker_id)
 
+    def gone(self, worker_id: str) -> None:
+        """Somebody knows better than its lease that a worker is gone."""
+        if self._book.remove(worker_id):
+            self.version += 1
+            log.warning("%s is gone", worker_id)
+
     def answer(self, query: RouteQuery) -> RouteAnswer:
         """Decide, and count the decision as work in flight."""
         ranking = self._book.answer(query, self._now_s())
         if ranking is None:
             return RouteAnswer(query.request_id, error=self._book.no_workers(query, self.group))
+        self._wished = ranking.flip or self._wished
         return RouteAnswer(query.request_id, ranking.decision)

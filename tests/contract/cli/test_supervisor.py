@@ -197,6 +197,21 @@ def test_a_child_shares_the_end_of_its_parent(tmp_path: Path) -> None:
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_signal_after_an_order_to_drain_lets_the_drain_go_on() -> None:
+    code = (
+        "import asyncio, sys; from penstock.runtime import lifecycle\n"
+        "async def main(stop):\n"
+        "    stop.set(); print('draining', flush=True); await asyncio.sleep(1.0)\n"
+        "    return 7\n"
+        "sys.exit(lifecycle.run(main))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "draining\n"
+        process.send_signal(signal.SIGTERM)  # as Kubernetes does with a pod that is scaled away
+        assert process.wait(timeout=10) == 7
+
+
 def test_a_second_signal_exits_at_once() -> None:
     code = (
         "import asyncio, sys; from penstock.runtime import lifecycle\n"
