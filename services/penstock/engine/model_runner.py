@@ -136,7 +136,9 @@ class ModelRunner:
         hidden = decoder.forward(token_ids, attention, after_layer)
         if not inputs.rows:
             return []
-        return sample(decoder.logits(hidden.index_select(0, last_tokens)), inputs.rows)
+        if len(inputs.rows) < inputs.num_tokens:
+            hidden = hidden.index_select(0, last_tokens)
+        return sample(decoder.logits(hidden), inputs.rows)
 
     def _wait_for_device(self) -> None:
         """A GPU runs behind its host; what is reported must be in the pool."""

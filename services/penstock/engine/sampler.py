@@ -26,10 +26,16 @@ def sample(logits: Tensor, rows: Sequence[SamplingRow]) -> list[SampledToken]:
     if not rows:
         return []
     if all(row.is_plain for row in rows):
-        return [SampledToken(token_id) for token_id in logits.argmax(-1).tolist()]
+        return [SampledToken(token_id) for token_id in _most_likely(logits)]
     token_ids = _choose(adjust(logits, rows), rows)
     logprobs = gather_logprobs(logits, rows, token_ids)
     return [SampledToken(token_id, logprobs.get(i)) for i, token_id in enumerate(token_ids.tolist())]
+
+
+def _most_likely(logits: Tensor) -> list[int]:
+    """On a CPU by numpy, which is several times quicker here than torch."""
+    token_ids: list[int] = (logits if logits.is_cuda else logits.numpy()).argmax(-1).tolist()
+    return token_ids
 
 
 def _choose(logits: Tensor, rows: Sequence[SamplingRow]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,16 @@ class StepInputs:
     context_lengths: tuple[int, ...]
     num_decodes: int
     wide: npt.NDArray[np.int64]  # [3, num_tokens]: token ids, positions, slots
-    narrow: npt.NDArray[np.int32]  # query_starts, contexts, block_tables, one after the other
+    query_starts: npt.NDArray[np.int32]  # [num_sequences + 1]
+    contexts: npt.NDArray[np.int32]  # [num_sequences]
+    block_tables: npt.NDArray[np.int32]  # [num_sequences, most blocks in use], padded with 0
     sampled_tokens: npt.NDArray[np.int64]  # place of each sampled item's last token among all tokens
     sampled_items: tuple[int, ...]  # their places in the batch
     rows: tuple[SamplingRow, ...]
 
     @property
     def num_tokens(self) -> int:
-        return sum(self.query_lengths)
+        return int(self.wide.shape[1])
 
 
 def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) -> StepInputs:
@@ -38,70 +40,86 @@ def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) ->
     items = [batch.items[i] for i in order]
     query_lengths = tuple(item.num_tokens for item in items)
     context_lengths = tuple(item.end for item in items)
-    contexts, lengths = np.array(context_lengths), np.array(query_lengths)
-    ends = np.cumsum(lengths)
-    tables = _block_tables(items, contexts, block_size)
-    sequence = np.repeat(np.arange(len(items)), lengths)
-    wide = np.empty((3, int(ends[-1])), np.int64)
-    wide[0] = _token_ids(items)
-    positions = wide[1] = np.arange(wide.shape[1]) + np.repeat(contexts - ends, lengths)
-    wide[2] = tables[sequence, positions // block_size].astype(np.int64) * block_size + positions % block_size
-    is_sampled = [item.is_sampled for item in items]
+    num_decodes = query_lengths.count(1)
+    ends = list(accumulate(query_lengths))
+    sampled = [i for i, item in enumerate(items) if item.is_sampled]
     return StepInputs(
         query_lengths=query_lengths,
         context_lengths=context_lengths,
-        num_decodes=int((lengths == 1).sum()),
-        wide=wide,
-        narrow=np.concatenate((np.zeros(1), ends, contexts, tables.ravel()), dtype=np.int32, casting="unsafe"),
-        sampled_tokens=ends[is_sampled] - 1,
-        sampled_items=tuple(i for i, sampled in zip(order, is_sampled, strict=True) if sampled),
-        rows=tuple(_sampling_row(item, eos_token_ids) for item in items if item.is_sampled),
+        num_decodes=num_decodes,
+        wide=_flattened(items, num_decodes, block_size),
+        query_starts=np.array((0, *ends), np.int32),
+        contexts=np.array(context_lengths, np.int32),
+        block_tables=_block_tables(items, block_size),
+        sampled_tokens=np.array([ends[i] - 1 for i in sampled], np.int64),
+        sampled_items=tuple(order[i] for i in sampled),
+        rows=tuple(_sampling_row(items[i], eos_token_ids) for i in sampled),
     )
 
 
 def to_device(inputs: StepInputs, device: torch.device) -> tuple[Tensor, Tensor, AttentionStep]:
     """Token ids, places of the sampled tokens, and what attention needs."""
-    num_sequences, num_tokens = len(inputs.query_lengths), inputs.wide.shape[1]
-    packed = np.concatenate((inputs.wide.ravel(), inputs.sampled_tokens, _as_wide(inputs.narrow)))
-    host = torch.from_numpy(packed)
-    tensor = host if device.type == "cpu" else host.pin_memory().to(device, non_blocking=True)
-    wide, sampled, narrow = tensor.tensor_split((3 * num_tokens, 3 * num_tokens + len(inputs.sampled_tokens)))
-    token_ids, positions, slots = wide.view(3, num_tokens).unbind(0)
-    starts, contexts, tables = narrow.view(torch.int32)[: len(inputs.narrow)].tensor_split(
-        (num_sequences + 1, 2 * num_sequences + 1)
-    )
+    if device.type == "cpu":
+        arrays = (inputs.sampled_tokens, inputs.query_starts, inputs.contexts, inputs.block_tables)
+        wide, (sampled, starts, contexts, tables) = torch.from_numpy(inputs.wide), map(torch.from_numpy, arrays)
+    else:
+        wide, sampled, starts, contexts, tables = copy_at_once(inputs, device)
+    token_ids, positions, slots = wide.unbind(0)
     step = AttentionStep(
         num_decodes=inputs.num_decodes,
         query_lengths=inputs.query_lengths,
         context_lengths=inputs.context_lengths,
         query_starts=starts,
         contexts=contexts,
-        block_tables=tables.view(num_sequences, -1),
+        block_tables=tables,
         positions=positions,
         slots=slots,
     )
     return token_ids, sampled, step
 
 
-def _as_wide(narrow: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    return np.pad(narrow, (0, len(narrow) % 2)).view(np.int64)
-
-
-def _block_tables(
-    items: Sequence[ScheduledSequence], contexts: npt.NDArray[np.int64], block_size: int
-) -> npt.NDArray[np.int32]:
-    """[num_sequences, most blocks in use], padded with 0."""
-    counts = -(-contexts // block_size)
-    tables = np.zeros((len(items), int(counts.max())), np.int32)
-    used = np.arange(tables.shape[1]) < counts[:, None]
-    tables[used] = list(
-        chain.from_iterable(item.sequence.block_ids[:count] for item, count in zip(items, counts.tolist(), strict=True))
+def copy_at_once(inputs: StepInputs, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """All arrays in one transfer, cut apart on the device."""
+    narrow = np.concatenate((inputs.query_starts, inputs.contexts, inputs.block_tables.ravel()))
+    as_wide = np.pad(narrow, (0, len(narrow) % 2)).view(np.int64)
+    packed = torch.from_numpy(np.concatenate((inputs.wide.ravel(), inputs.sampled_tokens, as_wide)))
+    tensor = packed.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else packed.to(device)
+    num_wide, num_sampled, num_sequences = inputs.wide.size, len(inputs.sampled_tokens), len(inputs.contexts)
+    wide, sampled, rest = tensor.tensor_split((num_wide, num_wide + num_sampled))
+    starts, contexts, tables = rest.view(torch.int32)[: len(narrow)].tensor_split(
+        (num_sequences + 1, 2 * num_sequences + 1)
     )
+    return wide.view(3, -1), sampled, starts, contexts, tables.view(num_sequences, -1)
+
+
+def _flattened(items: Sequence[ScheduledSequence], num_decodes: int, block_size: int) -> npt.NDArray[np.int64]:
+    runs = [_run_tokens(item, block_size) for item in items[num_decodes:]]
+    return np.concatenate((_decode_tokens(items[:num_decodes], block_size), *runs), axis=1)
+
+
+def _decode_tokens(items: Sequence[ScheduledSequence], block_size: int) -> npt.NDArray[np.int64]:
+    """[3, num_decodes], as StepInputs.wide; lists are quicker than arrays for single tokens."""
+    places = [(item.sequence, item.start) for item in items]
+    token_ids = [sequence.token_ids[start] for sequence, start in places]
+    slots = [s.block_ids[start // block_size] * block_size + start % block_size for s, start in places]
+    return np.array((token_ids, [start for _, start in places], slots), np.int64)
+
+
+def _run_tokens(item: ScheduledSequence, block_size: int) -> npt.NDArray[np.int64]:
+    """[3, num_tokens], as StepInputs.wide."""
+    positions = np.arange(item.start, item.end)
+    first_block = item.start // block_size
+    blocks = np.array(item.sequence.block_ids[first_block : -(-item.end // block_size)])
+    slots = blocks[positions // block_size - first_block] * block_size + positions % block_size
+    return np.array((item.sequence.token_ids[item.start : item.end], positions, slots), np.int64)
+
+
+def _block_tables(items: Sequence[ScheduledSequence], block_size: int) -> npt.NDArray[np.int32]:
+    counts = [-(-item.end // block_size) for item in items]
+    tables = np.zeros((len(items), max(counts)), np.int32)
+    for row, item, count in zip(tables, items, counts, strict=True):
+        row[:count] = item.sequence.block_ids[:count]
     return tables
-
-
-def _token_ids(items: Sequence[ScheduledSequence]) -> list[int]:
-    return list(chain.from_iterable(item.sequence.token_ids[item.start : item.end] for item in items))
 
 
 def _sampling_row(item: ScheduledSequence, eos_token_ids: Sequence[int]) -> SamplingRow:

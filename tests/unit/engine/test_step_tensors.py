@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from penstock.core.types import Batch, Request, SamplingParams, ScheduledSequence, Sequence
-from penstock.engine.step_tensors import build_inputs, to_device
+from penstock.engine.step_tensors import build_inputs, copy_at_once, to_device
 
 BLOCK_SIZE = 4
 
@@ -42,3 +43,15 @@ def test_the_output_so_far_is_copied_only_where_penalties_look_at_it() -> None:
     penalised = scheduled([1, 2, 3, 4, 5], 4, 1, [2, 3], presence_penalty=0.5)
     rows = build_inputs(Batch(0, (plain, penalised)), BLOCK_SIZE, (0,)).rows
     assert [tuple(row.output_token_ids) for row in rows] == [(), (4, 5)]
+
+
+@pytest.mark.parametrize("num_sequences", [1, 2])
+def test_one_transfer_to_a_device_carries_what_a_cpu_reads_in_place(num_sequences: int) -> None:
+    items = (scheduled([10, 11, 12, 13, 14, 15], 1, 5, [7, 3]), scheduled([20, 21, 22, 23, 24], 4, 1, [5, 9]))
+    inputs = build_inputs(Batch(0, items[:num_sequences]), BLOCK_SIZE, (0,))
+    token_ids, sampled, step = to_device(inputs, torch.device("cpu"))
+    wide, *others = copy_at_once(inputs, torch.device("cpu"))
+    assert wide.tolist() == [token_ids.tolist(), step.positions.tolist(), step.slots.tolist()]
+    expected = (sampled, step.query_starts, step.contexts, step.block_tables)
+    for copied, in_place in zip(others, expected, strict=True):
+        assert copied.dtype == in_place.dtype and copied.tolist() == in_place.tolist()

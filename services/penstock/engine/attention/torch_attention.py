@@ -13,46 +13,67 @@ from penstock.engine.attention.protocol import AttentionGeometry, AttentionStep
 from penstock.engine.attention.torch_plan import Plan, Planner, PoolViews, Segment
 
 
+class QkvViews:
+    """The parts of a step's qkv that rope and the pool see. Made once where all layers share one buffer."""
+
+    def __init__(self, qkv: Tensor, geometry: AttentionGeometry) -> None:
+        num_heads, num_kv_heads, half = geometry.num_heads, geometry.num_kv_heads, geometry.head_dim // 2
+        self.qkv = qkv
+        self.query = qkv[:, :num_heads]
+        self.rotated = qkv[:, : num_heads + num_kv_heads]
+        self.low, self.high = self.rotated[..., :half], self.rotated[..., half:]
+        self.turned = torch.empty_like(self.rotated)
+        self.turned_low, self.turned_high = self.turned[..., :half], self.turned[..., half:]
+        self.written = qkv[:, num_heads:].unflatten(1, (2, num_kv_heads)).transpose(0, 1)
+
+
 class TorchAttention:
     """Implements Attention."""
 
     def __init__(self, geometry: AttentionGeometry, rope: Tensor, kv: Tensor) -> None:
         self._geometry = geometry
-        self._num_qk_heads = geometry.num_heads + geometry.num_kv_heads
         cosines, sines = rope.to(kv.device, kv.dtype).chunk(2, dim=-1)
-        self._cosines = torch.cat((cosines, cosines), dim=-1)  # [max_positions, head_dim]
-        self._sines = torch.cat((-sines, sines), dim=-1)
+        # [max_positions, 2 * head_dim]: of i and i + head_dim / 2 the cosines, then what each takes of the other
+        self._rope = torch.cat((cosines, cosines, -sines, sines), dim=-1)
+        self._cos = self._sin_low = self._sin_high = (
+            self._rope
+        )  # of this step's tokens: [num_tokens, 1, head_dim (/ 2)]
         self._pool = PoolViews(kv)
-        self._cos = self._sin = self._cosines  # of this step's tokens: [num_tokens, 1, head_dim]
         self._slots: slice | Tensor = slice(0)
         self._plans: dict[int, Plan] = {}
+        self._views: QkvViews | None = None
 
     def begin(self, step: AttentionStep) -> None:
-        self._cos = self._cosines.index_select(0, step.positions).unsqueeze(1)
-        self._sin = self._sines.index_select(0, step.positions).unsqueeze(1)
+        if self._views is not None and self._views.qkv.shape[0] != step.num_tokens:
+            self._views = None  # they would hold its memory
+        head_dim = self._geometry.head_dim
+        of_tokens = self._rope.index_select(0, step.positions).unsqueeze(1)
+        self._cos, self._sin_low, self._sin_high = of_tokens.split((head_dim, head_dim // 2, head_dim // 2), -1)
         planner = Planner(self._pool, step)
         self._slots = planner.slots()
         self._plans = {window: planner.plan(window) for window in set(self._geometry.windows)}
 
     def rotate_and_write(self, layer: int, qkv: Tensor) -> Tensor:
-        geometry = self._geometry
-        qk = qkv[:, : self._num_qk_heads]
-        turned = qk.roll(geometry.head_dim // 2, -1)  # i and i + head_dim / 2 swapped; the sign is in the sines
-        torch.addcmul(qk * self._cos, turned, self._sin, out=qk)
-        written = qkv[:, geometry.num_heads :].unflatten(1, (2, geometry.num_kv_heads)).transpose(0, 1)
-        pool = self._pool.slots[layer]
+        views = self._views
+        if views is None or views.qkv is not qkv:
+            views = self._views = QkvViews(qkv, self._geometry)
+        torch.mul(views.high, self._sin_low, out=views.turned_low)
+        torch.mul(views.low, self._sin_high, out=views.turned_high)
+        torch.addcmul(views.turned, views.rotated, self._cos, out=views.rotated)
+        pool = self._pool.slots_of_layer[layer]
         if isinstance(self._slots, slice):
-            pool[:, self._slots].copy_(written)
+            pool[:, self._slots].copy_(views.written)
         else:
-            pool.index_copy_(1, self._slots, written)
-        return qkv[:, : geometry.num_heads]
+            pool.index_copy_(1, self._slots, views.written)
+        return views.query
 
     def attend(self, layer: int, query: Tensor) -> Tensor:
         plan = self._plans[self._geometry.windows[layer]]
         if plan.gathered is not None:
-            torch.index_select(self._pool.blocks[layer], 0, plan.gathered, out=plan.scratch)
-        outputs = [self._run(segment, layer, query[segment.rows]) for segment in plan.segments]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            torch.index_select(self._pool.blocks_of_layer[layer], 0, plan.gathered, out=plan.scratch)
+        if len(plan.segments) == 1:
+            return self._run(plan.segments[0], layer, query)
+        return torch.cat([self._run(segment, layer, query[segment.rows]) for segment in plan.segments])
 
     def _run(self, segment: Segment, layer: int, query: Tensor) -> Tensor:
         """query: [num_rows, num_heads, head_dim] -> [num_rows, num_heads * head_dim]."""

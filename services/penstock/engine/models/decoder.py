@@ -12,6 +12,9 @@ from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.linear import Linear
 from penstock.engine.models.mlp import FeedForward
 from penstock.engine.models.norm import RmsNorm
+from penstock.engine.models.workspace import Workspace
+
+MAX_KEPT_TOKENS = 256  # of the buffers that stay allocated between steps
 
 AfterLayer = Callable[[int], None]
 """Called at each layer boundary, once that layer's KV is written."""
@@ -40,14 +43,14 @@ class Decoder:
         self._layers = layers
         self._norm = norm
         self._head = head
-        self._num_qk_heads = config.num_heads + config.num_kv_heads
-        self._qkv_shape = (-1, config.num_heads + 2 * config.num_kv_heads, config.head_dim)
+        self._workspace = Workspace(config, 0, embedding)
 
     @property
     def num_weights(self) -> int:
         """Of the products one token goes through, roughly."""
         config = self.config
-        by_layer = config.hidden_size * (2 * self._num_qk_heads * config.head_dim + 3 * config.intermediate_size)
+        num_qk_heads = config.num_heads + config.num_kv_heads
+        by_layer = config.hidden_size * (2 * num_qk_heads * config.head_dim + 3 * config.intermediate_size)
         return config.num_layers * by_layer + config.vocab_size * config.hidden_size
 
     @property
@@ -57,8 +60,9 @@ class Decoder:
     def forward(self, token_ids: Tensor, attention: Attention, after_layer: AfterLayer) -> Tensor:
         """Run the current step of `attention`. token_ids: [num_tokens] -> hidden states [num_tokens, hidden]."""
         hidden = functional.embedding(token_ids, self._embedding)
+        workspace = self._workspace_for(hidden.shape[0])
         for index, layer in enumerate(self._layers):
-            hidden = self._run_layer(index, layer, hidden, attention)
+            hidden = _run_layer(index, layer, hidden, workspace, attention)
             after_layer(index)
         return hidden
 
@@ -66,10 +70,23 @@ class Decoder:
         """[num_rows, hidden] -> [num_rows, vocab] float32."""
         return self._head(self._norm(hidden)).float()
 
-    def _run_layer(self, index: int, layer: DecoderLayer, hidden: Tensor, attention: Attention) -> Tensor:
-        qkv = layer.qkv(layer.attention_norm(hidden)).view(self._qkv_shape)
-        if layer.qk_norm is not None:
-            layer.qk_norm.in_place(qkv[:, : self._num_qk_heads])
-        query = attention.rotate_and_write(index, qkv)
-        hidden = layer.output(attention.attend(index, query), hidden)
-        return layer.mlp(layer.mlp_norm(hidden), hidden)
+    def _workspace_for(self, num_tokens: int) -> Workspace:
+        """The last one again if the size is the same, as in most decodes; a large one is not held between steps."""
+        if num_tokens == self._workspace.num_tokens:
+            return self._workspace
+        workspace = Workspace(self.config, num_tokens, self._embedding)
+        if num_tokens <= MAX_KEPT_TOKENS:
+            self._workspace = workspace
+        return workspace
+
+
+def _run_layer(index: int, layer: DecoderLayer, hidden: Tensor, workspace: Workspace, attention: Attention) -> Tensor:
+    normed = workspace.normed
+    layer.attention_norm.into(hidden, normed)
+    layer.qkv.into(normed, workspace.flat_qkv)
+    if layer.qk_norm is not None:
+        layer.qk_norm.into(workspace.qk, workspace.qk)
+    query = attention.rotate_and_write(index, workspace.qkv)
+    hidden = layer.output.add_to(hidden, attention.attend(index, query))
+    layer.mlp_norm.into(hidden, normed)
+    return layer.mlp.add_to(hidden, normed, workspace)

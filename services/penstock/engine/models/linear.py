@@ -28,10 +28,18 @@ _onednn = torch.ops.mkldnn  # made for torch's own compiler; called directly, th
 
 
 class Linear(Protocol):
-    """y = x W^T + bias, and + residual where one is given."""
+    """y = x W^T + bias."""
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x: [num_tokens, in]; residual: [num_tokens, out] -> [num_tokens, out]."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [num_tokens, in] -> [num_tokens, out]."""
+        ...
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        """Write y to `out`: [num_tokens, out]."""
+        ...
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """residual + y, which may be residual itself, changed in place. residual: [num_tokens, out]."""
         ...
 
 
@@ -42,9 +50,17 @@ class PlainLinear:
         self._weight = weight
         self._bias = bias
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        y = functional.linear(x, self._weight, self._bias)
-        return y if residual is None else y.add_(residual)
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self._weight, self._bias)
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        if self._bias is None:
+            torch.mm(x, self._weight.t(), out=out)
+        else:
+            torch.addmm(self._bias, x, self._weight.t(), out=out)
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        return residual.add_(self(x))
 
 
 class TransposedLinear:
@@ -54,10 +70,17 @@ class TransposedLinear:
         self._weight = weight.t().contiguous()
         self._bias = bias
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        if residual is None:
-            return torch.mm(x, self._weight) if self._bias is None else torch.addmm(self._bias, x, self._weight)
-        y = torch.addmm(residual, x, self._weight)
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.mm(x, self._weight) if self._bias is None else torch.addmm(self._bias, x, self._weight)
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        if self._bias is None:
+            torch.mm(x, self._weight, out=out)
+        else:
+            torch.addmm(self._bias, x, self._weight, out=out)
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        y = residual.addmm_(x, self._weight)
         return y if self._bias is None else y.add_(self._bias)
 
 
@@ -68,12 +91,15 @@ class PackedLinear:
         self._weight = _onednn._reorder_linear_weight(weight.contiguous())
         self._bias = bias
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        y: Tensor
-        if residual is None:
-            y = _onednn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        else:
-            y = _onednn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = _onednn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+        return y
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        out.copy_(self(x))
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        y: Tensor = _onednn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
         return y
 
 
@@ -87,8 +113,14 @@ class WidenedLinear:
         self._dtype = weight.dtype
         self._wide = TransposedLinear(weight.float(), None if bias is None else bias.float())
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        return self._wide(x.float(), None if residual is None else residual.float()).to(self._dtype)
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._wide(x.float()).to(self._dtype)
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        out.copy_(self._wide(x.float()))
+
+    def add_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        return residual.copy_(self._wide.add_to(residual.float(), x.float()))
 
 
 def cpu_can_pack(dtype: torch.dtype) -> bool:

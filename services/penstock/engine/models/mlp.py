@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from penstock.engine.models.linear import Linear
+from penstock.engine.models.workspace import Workspace
 
 
 class FeedForward(Protocol):
     """The second half of a decoder layer."""
 
-    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x: [num_tokens, hidden], normalised; returns residual + f(x)."""
+    def add_to(self, residual: Tensor, x: Tensor, workspace: Workspace) -> Tensor:
+        """x: [num_tokens, hidden], normalised; returns residual + f(x), as Linear.add_to does."""
         ...
 
 
@@ -25,9 +26,14 @@ class DenseMlp:
         self._gate_up = gate_up
         self._down = down
 
-    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
+        """f(x), for any number of tokens."""
         gate, up = self._gate_up(x).chunk(2, dim=-1)
-        return self._down(functional.silu(gate).mul_(up), residual)
+        return self._down(functional.silu(gate).mul_(up))
+
+    def add_to(self, residual: Tensor, x: Tensor, workspace: Workspace) -> Tensor:
+        self._gate_up.into(x, workspace.gate_up)
+        return self._down.add_to(residual, functional.silu(workspace.gate, inplace=True).mul_(workspace.up))
 
 
 class SparseMlp:
@@ -39,13 +45,13 @@ class SparseMlp:
         self._num_per_token = num_per_token
         self._normalizes = normalizes
 
-    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+    def add_to(self, residual: Tensor, x: Tensor, workspace: Workspace) -> Tensor:
         probabilities = torch.softmax(self._router(x), dim=-1, dtype=torch.float32)
         weights, chosen = torch.topk(probabilities, self._num_per_token, dim=-1)  # [num_tokens, num_per_token]
         if self._normalizes:
             weights = weights / weights.sum(dim=-1, keepdim=True)
         outputs = self._run_experts(x, chosen)  # [num_tokens, num_per_token, hidden]
-        return residual + (outputs * weights.to(x.dtype).unsqueeze(-1)).sum(dim=1)
+        return residual.add_((outputs * weights.to(x.dtype).unsqueeze(-1)).sum(dim=1))
 
     def _run_experts(self, x: Tensor, chosen: Tensor) -> Tensor:
         """Sort the (token, choice) pairs by expert, run each expert on its run of them, put the results back."""

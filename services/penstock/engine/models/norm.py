@@ -13,20 +13,23 @@ class RmsNorm:
     """
 
     def __init__(self, weight: Tensor, epsilon: float) -> None:
-        self._weight = weight  # [..., n]; leading dimensions are those of x
         self._epsilon = epsilon
         self._num_elements = weight.shape[-1]
+        # [..., n]; leading dimensions are those of x. On a CPU, float32 and with the sqrt(n) in it
+        self._weight = weight if weight.is_cuda else weight.float() * self._num_elements**0.5
         self._floor = torch.tensor((self._num_elements * epsilon) ** 0.5, device=weight.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: [..., n] -> the same shape and type."""
+        out = torch.empty_like(x)
+        self.into(x, out)
+        return out
+
+    def into(self, x: Tensor, out: Tensor) -> None:
+        """Write y to `out`, which may be x itself."""
         if x.is_cuda:
-            return functional.rms_norm(x, (self._num_elements,), None, self._epsilon) * self._weight
-        return x.div(self._root_mean_square(x)).to(x.dtype).mul_(self._weight)
-
-    def in_place(self, x: Tensor) -> None:
-        x.div_(self._root_mean_square(x)).mul_(self._weight)
-
-    def _root_mean_square(self, x: Tensor) -> Tensor:
-        length: Tensor = torch.linalg.vector_norm(x, 2, -1, True, dtype=torch.float32)
-        return length.hypot_(self._floor).mul_(self._num_elements**-0.5)
+            normalised = functional.rms_norm(x, (self._num_elements,), None, self._epsilon)
+        else:
+            length = torch.linalg.vector_norm(x, 2, -1, True, dtype=torch.float32)
+            normalised = x.div(length.hypot_(self._floor))
+        torch.mul(normalised, self._weight, out=out)

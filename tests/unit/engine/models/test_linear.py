@@ -17,7 +17,7 @@ from penstock.engine.models.linear import (
 )
 
 
-@pytest.mark.parametrize("make", [PlainLinear, TransposedLinear, PackedLinear])
+@pytest.mark.parametrize("make", [PlainLinear, TransposedLinear, PackedLinear, WidenedLinear])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("num_tokens", [1, 3, 40])
 def test_every_layout_multiplies_alike(
@@ -29,7 +29,10 @@ def test_every_layout_multiplies_alike(
     expected = functional.linear(x, weight, bias if has_bias else None)
     with torch.inference_mode():
         torch.testing.assert_close(linear(x), expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(linear(x, residual), expected + residual, atol=1e-5, rtol=1e-5)
+        out = torch.full_like(expected, torch.nan)
+        linear.into(x, out)
+        torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(linear.add_to(residual.clone(), x), expected + residual, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -43,7 +46,7 @@ def test_widened_weights_round_once(dtype: torch.dtype, num_tokens: int) -> None
     with torch.inference_mode():
         linear = WidenedLinear(weight, bias)
         torch.testing.assert_close(linear(x), exact.to(dtype))
-        torch.testing.assert_close(linear(x, residual), (exact + residual).to(dtype))
+        torch.testing.assert_close(linear.add_to(residual.clone(), x), (exact + residual).to(dtype))
 
 
 @pytest.mark.parametrize(

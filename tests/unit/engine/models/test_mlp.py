@@ -2,10 +2,22 @@ import pytest
 import torch
 from torch.nn import functional
 
+from penstock.engine.models.config import parse_config
 from penstock.engine.models.linear import PlainLinear
 from penstock.engine.models.mlp import DenseMlp, SparseMlp
+from penstock.engine.models.workspace import Workspace
 
 HIDDEN, INNER, NUM_EXPERTS = 8, 12, 5
+CONFIG = parse_config(
+    {
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": 16,
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+)
 
 
 @pytest.mark.parametrize("normalizes", [False, True])
@@ -24,4 +36,14 @@ def test_a_mixture_equals_running_each_token_through_its_own_experts(normalizes:
         for weight, expert in zip(weights / (weights.sum() if normalizes else 1), chosen.tolist(), strict=True):
             expected[token] += weight * experts[expert](x[token : token + 1])[0]
     mixture = SparseMlp(PlainLinear(router), experts, num_per_token=2, normalizes=normalizes)
-    torch.testing.assert_close(mixture(x, residual), expected, atol=1e-4, rtol=1e-4)
+    workspace = Workspace(CONFIG, num_tokens, x)
+    torch.testing.assert_close(mixture.add_to(residual, x, workspace), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 7])
+def test_a_dense_layer_is_the_same_with_and_without_a_workspace(num_tokens: int) -> None:
+    torch.manual_seed(0)
+    mlp = DenseMlp(PlainLinear(torch.randn(2 * INNER, HIDDEN)), PlainLinear(torch.randn(HIDDEN, INNER)))
+    x, residual = torch.randn(2, num_tokens, HIDDEN)
+    expected = residual + mlp(x)
+    torch.testing.assert_close(mlp.add_to(residual, x, Workspace(CONFIG, num_tokens, x)), expected)
