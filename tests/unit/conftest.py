@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
@@ -38,13 +38,15 @@ async def _yield_only(delay: float, result: object = None) -> object:
     return await _really_sleep(0, result) if delay <= 0 else _refuse()
 
 
-@pytest.fixture(autouse=True)
-def no_sockets_no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket.socket, "__init__", _only_descriptors)
-    for name in ("server", "insecure_channel", "secure_channel"):  # gRPC's own sockets are out of Python's sight
-        monkeypatch.setattr(grpc.aio, name, _refuse)
-    monkeypatch.setattr(time, "sleep", _refuse)
-    monkeypatch.setattr(asyncio, "sleep", _yield_only)
+@pytest.fixture(autouse=True, scope="module")
+def no_sockets_no_sleep() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(socket.socket, "__init__", _only_descriptors)
+        for name in ("server", "insecure_channel", "secure_channel"):  # gRPC's own sockets are out of Python's sight
+            monkeypatch.setattr(grpc.aio, name, _refuse)
+        monkeypatch.setattr(time, "sleep", _refuse)
+        monkeypatch.setattr(asyncio, "sleep", _yield_only)
+        yield
 
 
 @pytest.fixture

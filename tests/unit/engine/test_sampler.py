@@ -84,10 +84,10 @@ def test_draws_by_seed_and_position_alone() -> None:
 
 
 def test_draws_rarely_change_when_logits_change_in_their_last_bits() -> None:
-    """Another batch shape moves fp32 logits by 1e-6; over flat distributions of 8192 tokens few draws may follow."""
-    logits = _logits(512, vocab=8192, spread=1.0)
-    noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)) * 1e-6
-    rows = [SamplingRow(SamplingParams(seed=5), i) for i in range(512)]
+    """Another batch shape moves fp32 logits by 1e-6; over flat distributions few draws may follow ten times as much."""
+    logits = _logits(128, vocab=8192, spread=1.0)
+    noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)) * 1e-5
+    rows = [SamplingRow(SamplingParams(seed=5), i) for i in range(128)]
     changed = sum(a != b for a, b in zip(_ids(logits, rows), _ids(logits + noise, rows), strict=True))
     assert changed <= 1
 

@@ -1,4 +1,4 @@
-"""Against attention written out plainly, one query at a time."""
+"""Against attention written out plainly, one sequence at a time."""
 
 import random
 from dataclasses import dataclass
@@ -97,10 +97,11 @@ def _plain(qkv: Tensor, rope: Tensor, pool: Tensor, step: AttentionStep, window:
     for row, table in enumerate(step.block_tables):
         slots = (table.unsqueeze(1) * BLOCK_SIZE + torch.arange(BLOCK_SIZE)).flatten()
         begin, end = step.query_starts[row : row + 2].tolist()
-        for token in range(begin, end):
-            position = int(step.positions[token])
-            seen = slots[max(0, position - window + 1) if window else 0 : position + 1]
-            keys, values = by_slot[:, seen].repeat_interleave(NUM_HEADS // NUM_KV_HEADS, dim=2)
-            weights = torch.einsum("hd,shd->hs", rotated[token, :NUM_HEADS], keys).mul(0.3).softmax(-1)
-            outputs.append(torch.einsum("hs,shd->hd", weights, values).flatten())
-    return torch.stack(outputs)
+        context = int(step.contexts[row])
+        keys, values = by_slot[:, slots[:context]].repeat_interleave(NUM_HEADS // NUM_KV_HEADS, dim=2)
+        distance = step.positions[begin:end, None] - torch.arange(context)  # of each query to each key
+        is_seen = (distance >= 0) & (distance < (window or context))
+        logits = torch.einsum("qhd,shd->hqs", rotated[begin:end, :NUM_HEADS], keys) * 0.3
+        weights = logits.masked_fill(~is_seen, float("-inf")).softmax(-1)
+        outputs.append(torch.einsum("hqs,shd->qhd", weights, values).flatten(1))
+    return torch.cat(outputs)
