@@ -1,12 +1,12 @@
 """The two sides of benchmarks.engine: each loads a checkpoint in a process of its own and runs a case when asked."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import uvloop
 from transformers import AutoModelForCausalLM
 
 from penstock.engine.model_runner import ModelRunner, build
@@ -88,7 +88,8 @@ class Penstock:
 
     def run_s(self, case: Case, now_s: Clock) -> float:
         run_s = {"decode": _decode_s, "prefill": _prefill_s, "mixed": _mixed_s}[case.kind]
-        return asyncio.run(run_s(self._runner, case.size, now_s))
+        seconds: float = uvloop.run(run_s(self._runner, case.size, now_s))  # the loop of a worker
+        return seconds
 
 
 def _time_s(now_s: Clock, act: Callable[..., None], *arguments: Any) -> float:
