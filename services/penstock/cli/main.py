@@ -16,6 +16,7 @@ COMMANDS = {
     "status": "show pools, workers, load and transports",
     "chat": "talk to the model in the terminal",
     "simulate": "run a scenario file in virtual time, with the policies of the live system",
+    "trace": "where the time of one request went",
     "doctor": "show what this machine has, and what Penstock will use and why",
     "model": "make models",
     "scale": "start workers, or have them drain and go, until each role has its count",
