@@ -1,5 +1,6 @@
 """`penstock trace`: one request as a waterfall."""
 
+import io
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ REQUEST: dict[str, Any] = {
 
 
 def shown(part: Any) -> str:
-    console = Console(width=100, record=True, quiet=True)
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(part)
     return console.export_text()
 
