@@ -83,6 +83,7 @@ class FakeDispatcher:
     is_manual: bool = False
     num_cached_tokens: int = 0
     workers: Sequence[WorkerState] = ()
+    metrics_addresses: Sequence[str] = ()
     requests: list[Request] = field(default_factory=list)
     generations: list[Generation] = field(default_factory=list)
     cancelled_ids: list[str] = field(default_factory=list)
@@ -114,7 +115,8 @@ class FakeDispatcher:
             generation.finish(FinishReason.LENGTH if len(tokens) == max_tokens else self.finish)
 
     def membership(self) -> Sequence[MembershipView]:
-        return (MembershipView("default", self.workers),) if self.workers else ()
+        view = MembershipView("default", self.workers, metrics_addresses=self.metrics_addresses)
+        return (view,) if self.workers else ()
 
 
 def worker(worker_id: str, role: Role, **state: Any) -> WorkerState:

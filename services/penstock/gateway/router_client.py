@@ -36,6 +36,7 @@ class RouterClient:
         self._limits = limits
         self._now_s = now_s
         self._address: str | None = None
+        self._metrics_addresses: Sequence[str] = ()
         self._is_waiting = False  # for a scheduler that does not answer
         self._stream: Stream[RouteQuery | GatewayLoad, RouteCalls, RouteEvents] | None = None
         self._reached_s = 0.0  # when the router of the present stream was first heard; 0: it was not
@@ -87,7 +88,9 @@ class RouterClient:
         return merge_membership(self._known, self._heard)
 
     def view(self) -> MembershipView:
-        return MembershipView(self._group, tuple(self.workers), self._address or "", self._roles)
+        return MembershipView(
+            self._group, tuple(self.workers), self._address or "", self._roles, self._metrics_addresses
+        )
 
     async def _join(self) -> None:
         """Find the router. While the scheduler is away the last address stays good: routers may outlive it."""
@@ -100,6 +103,7 @@ class RouterClient:
             return
         self._is_waiting = False
         addresses = dict(response.router_addresses)
+        self._metrics_addresses = response.metrics_addresses
         if self._group not in addresses:
             logger.warning("the scheduler has no group %r; it has %s", self._group, sorted(addresses))
             return

@@ -71,8 +71,10 @@ class GroupRouter:
         registry = process_registry()
         self._until_stop = ExitStack()
         tracer = self._until_stop.enter_context(tracing("router", group, registry))
-        self._service = RouterService(self._router, RouterMetrics(registry, group), tracer=tracer)
+        metrics = RouterMetrics(registry, group)
+        self._service = RouterService(self._router, metrics, tracer=tracer)
         self._capacity = Capacity(self._router, settings, clock.now_s)
+        self._capacity.on_role_change = metrics.role_changed
         self._service.roles = lambda: self._capacity.view
         self._service.on_change = self._capacity.changed
         self._addresses = addresses
@@ -100,6 +102,7 @@ class GroupRouter:
         return GroupSummary(
             group=self._router.group,
             address=_reachable(self._addresses.rpc),
+            metrics_address=_reachable(self._addresses.metrics),
             num_workers=dict(Counter(worker.role.value for worker in workers)),
             num_draining=sum(worker.is_draining for worker in workers),
         )
@@ -147,6 +150,7 @@ class GlobalScheduler:
 
     async def _start(self, registry: CollectorRegistry) -> None:
         serve_status(registry, self._addresses.metrics, lambda: self._server.is_serving)
+        self._directory.metrics_address = _reachable(self._addresses.metrics)
         known = [name.removeprefix(ROUTER_PREFIX) for name in router_names()]
         for group in dict.fromkeys([*known, *self._settings.groups]):
             await self._directory.open_group(group)
@@ -168,23 +172,24 @@ class GlobalScheduler:
         actor = create_actor(GroupRouter, name, group, addresses, self._settings)
         found = await actor_call(actor.ready.remote(), name)
         self._router_ports.add(port_of(found.rpc))
-        return RayRouterHandle(actor, name, found.rpc)
+        return RayRouterHandle(actor, name, found)
 
 
 class RayRouterHandle:
     """A router reached by actor calls, which wait for it while Ray restarts it."""
 
-    def __init__(self, actor: Any, name: str, address: str) -> None:
+    def __init__(self, actor: Any, name: str, addresses: Addresses) -> None:
         self._actor = actor
         self._name = name
-        self.address = address
+        self.address = addresses.rpc
+        self.metrics_address = addresses.metrics
 
     async def admit(self, state: WorkerState) -> None:
         await actor_call(self._actor.admit.remote(state), self._name)
 
     async def summary(self) -> GroupSummary:
         summary: GroupSummary = await actor_call(self._actor.summary.remote(), self._name)
-        self.address = summary.address
+        self.address, self.metrics_address = summary.address, summary.metrics_address
         return summary
 
     def restart(self) -> None:

@@ -35,6 +35,7 @@ class Capacity:
     """One group's. `changed` is to be called whenever its membership has changed."""
 
     def __init__(self, router: Router, settings: SchedulerSettings, now_s: Callable[[], float]) -> None:
+        self.on_role_change: Callable[[RoleChange], None] = lambda change: None
         self._router = router
         self._channels = Channels(load_tls(settings.tls_folder))
         self._cluster = self._join_cluster(settings) if settings.scaler == KUBERNETES else None
@@ -74,6 +75,7 @@ class Capacity:
         self._control.note(subject, change, ORDERED, outcome)
 
     def _tell(self, change: RoleChange) -> None:
+        self.on_role_change(change)
         is_worker = any(worker.ref.worker_id == change.subject for worker in self._router.workers)
         if self._cluster is not None and is_worker:
             self._cluster.tell(change.subject, f"{change.change} ({change.reason}): {change.outcome}")

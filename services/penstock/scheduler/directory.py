@@ -33,6 +33,7 @@ class GroupSummary:
     address: str  # of the router; another one after Ray had to move it to another node
     num_workers: Mapping[str, int] = field(default_factory=dict)  # by role
     num_draining: int = 0
+    metrics_address: str = ""  # of the router
 
 
 class RouterHandle(Protocol):
@@ -40,6 +41,8 @@ class RouterHandle(Protocol):
 
     @property
     def address(self) -> str: ...
+    @property
+    def metrics_address(self) -> str: ...
     async def admit(self, state: WorkerState) -> None: ...
     async def summary(self) -> GroupSummary: ...
     def restart(self) -> None: ...
@@ -61,6 +64,7 @@ class Directory:
         self._creating = asyncio.Lock()
         self._num_silent_rounds: dict[str, int] = {}
         self.summaries: dict[str, GroupSummary] = {}
+        self.metrics_address = ""  # of the global scheduler, once it is bound
 
     def register_with(self, server: grpc.aio.Server) -> None:
         stubs.add_membership(server, self.register, self.join)
@@ -89,7 +93,11 @@ class Directory:
     async def join(self, request: JoinRequest, context: Context) -> JoinResponse:
         """Tell a gateway where the routers are."""
         log.info("gateway %s joined", request.gateway_id)
-        return JoinResponse([(group, router.address) for group, router in self._routers.items()])
+        metrics_addresses = [router.metrics_address for router in self._routers.values()]
+        return JoinResponse(
+            [(group, router.address) for group, router in self._routers.items()],
+            [self.metrics_address, *metrics_addresses] if self.metrics_address else metrics_addresses,
+        )
 
     async def supervise(self) -> None:
         """One round: ask every router how its group is, restart one that has not answered for several rounds."""

@@ -2,8 +2,10 @@
 
 from prometheus_client import CollectorRegistry
 
+from penstock.core.pools import RoleChange
 from penstock.core.types import Role, WorkerState
 from penstock.runtime.metrics import Metrics, counter, gauge, histogram
+from penstock.scheduler.control_service import ORDERED
 from penstock.scheduler.router import Router
 from penstock.wire.messages import RouteAnswer
 
@@ -11,6 +13,7 @@ DECISION_BUCKETS_S = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1)
 
 _GROUP = ("group",)
 _POOL = ("group", "role")
+ROLE_CHANGE_OUTCOMES = ("done", "observed")  # anything else says why it failed
 
 
 class RouterMetrics:
@@ -41,6 +44,11 @@ class RouterMetrics:
             self._observe_pool(role.value, [worker for worker in workers if worker.role is role])
         self._heartbeat_age_s.replace({(worker.ref.worker_id,): now_s - worker.heartbeat_s for worker in workers})
         self._count_changes({worker.ref.worker_id: worker for worker in workers})
+
+    def role_changed(self, change: RoleChange) -> None:
+        """An order of an operator, or a decision of role control, and what came of it."""
+        outcome = change.outcome if change.outcome in ROLE_CHANGE_OUTCOMES else "failed"
+        self._role_changes.add("operator" if change.reason == ORDERED else "controller", outcome)
 
     def _observe_pool(self, role: str, pool: list[WorkerState]) -> None:
         self._workers.set(role, to=len(pool))
@@ -110,6 +118,13 @@ class RouterMetrics:
             "Workers that left, by how: drained, lost (its lease ended, or another life of it came).",
             (*_POOL, "how"),
         )
+        role_changes = counter(
+            "penstock_role_changes_total",
+            "changes",
+            "Of pools and roles, by who asked (operator, controller) and outcome: done, observed (only), failed.",
+            (*_GROUP, "by", "outcome"),
+        )
+        self._role_changes = add.numbers(role_changes, group)
         self._flips = add.numbers(flips, group)
         self._departures = add.numbers(departures, group)
         self._drains = add.numbers(counter("penstock_drains_total", "drains", "Drains begun.", _POOL), group)

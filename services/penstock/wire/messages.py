@@ -211,6 +211,7 @@ class JoinRequest:
 @dataclass(frozen=True, slots=True)
 class JoinResponse:
     router_addresses: Sequence[tuple[str, str]]  # (group, host:port)
+    metrics_addresses: Sequence[str] = ()  # host:port of /metrics of the whole control plane
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ class MembershipView:
     workers: Sequence[WorkerState]
     router_address: str = ""
     roles: RolesView = field(default_factory=RolesView)
+    metrics_addresses: Sequence[str] = ()  # of the control plane, as the scheduler told whoever receives it
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class FakeRouter:
     def __init__(self, group: str) -> None:
         self.group = group
         self.address = f"{group}:1"
+        self.metrics_address = f"{group}:2"
         self.admitted: list[WorkerState] = []
         self.is_silent = False
         self.num_restarts = 0
@@ -77,6 +78,9 @@ async def test_a_gateway_learns_of_every_group(directory: Directory, make_worker
     await directory.register(RegisterRequest(make_worker("p0", group="chat")), CONTEXT)
     response = await directory.join(JoinRequest("gateway-0"), CONTEXT)
     assert response.router_addresses == [("default", "default:1"), ("chat", "chat:1")]
+    assert response.metrics_addresses == ["default:2", "chat:2"]
+    directory.metrics_address = "global:2"
+    assert (await directory.join(JoinRequest("gateway-1"), CONTEXT)).metrics_addresses[0] == "global:2"
 
 
 async def test_registration_fails_while_the_router_is_away(

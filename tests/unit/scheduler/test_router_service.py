@@ -1,11 +1,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from penstock.core.pools import RoleChange
 from penstock.core.types import Role, RouteQuery, WorkerState
+from penstock.runtime.tracing import FinishedSpan, Tracer
+from penstock.scheduler.control_service import ORDERED
 from penstock.scheduler.metrics import RouterMetrics
 from penstock.scheduler.router import Router
 from penstock.scheduler.router_service import RouterService
@@ -113,3 +117,53 @@ async def test_routes_and_workers_are_counted(service: RouterService, registry: 
     assert value("penstock_route_decision_seconds_count") == 1
     assert value("penstock_workers", role="prefill") == 1
     assert value("penstock_heartbeat_age_seconds", worker="p0") == 0
+
+
+async def test_pools_and_what_changed_in_them(
+    service: RouterService, registry: CollectorRegistry, clock: Any, make_worker: MakeWorker
+) -> None:
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, {"group": "default", **labels})
+
+    service.admit(replace(make_worker("p1"), num_waiting=2, num_running=3, num_blocks=100, num_free_blocks=40))
+    service.tick()
+    assert value("penstock_pool_sequences", role="prefill", state="waiting") == 2
+    assert value("penstock_pool_sequences", role="prefill", state="running") == 3
+    used = value("penstock_pool_blocks", role="prefill", state="used")
+    service.admit(replace(make_worker("p1"), role=Role.DECODE, num_blocks=100, num_free_blocks=40))
+    service.tick()
+    assert value("penstock_flips_total", from_role="prefill", to_role="decode") == 1
+    assert used is not None and value("penstock_pool_blocks", role="prefill", state="used") == used - 60
+    service.admit(replace(make_worker("p0"), is_draining=True))
+    service.tick()
+    assert value("penstock_drains_total", role="prefill") == 1
+    clock.now += 10.0
+    service.tick()
+    assert value("penstock_worker_departures_total", role="prefill", how="drained") == 1
+    assert value("penstock_worker_departures_total", role="decode", how="lost") == 2
+    assert registry.get_sample_value("penstock_heartbeat_age_seconds", {"group": "default", "worker": "p0"}) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "labels"),
+    [
+        (ORDERED, "done", {"by": "operator", "outcome": "done"}),
+        ("decode has 12 % of its blocks left", "observed", {"by": "controller", "outcome": "observed"}),
+        (ORDERED, "The worker did not answer.", {"by": "operator", "outcome": "failed"}),
+    ],
+)
+def test_role_changes_by_who_asked_and_what_came_of_it(reason: str, outcome: str, labels: dict[str, str]) -> None:
+    registry = CollectorRegistry()
+    RouterMetrics(registry, "default").role_changed(RoleChange(1.0, "p0", "prefill to decode", reason, outcome))
+    assert registry.get_sample_value("penstock_role_changes_total", {"group": "default", **labels}) == 1
+
+
+async def test_a_traced_query_has_a_span(service: RouterService) -> None:
+    spans: list[FinishedSpan] = []
+    service._tracer = Tracer(spans.append)
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    service._answer(RouteQuery("r-0", 10, 20, traceparent=traceparent))
+    service._answer(RouteQuery("r-1", 10, 20))
+    (span,) = spans
+    assert (span.name, span.context.parent_id) == ("rank", "b7ad6b7169203331")
+    assert span.attributes["penstock.prefill_worker"] == "p0"

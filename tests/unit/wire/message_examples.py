@@ -186,7 +186,7 @@ REPLIES: list[tuple[str, Any]] = [
     ("Router/Heartbeat", m.HeartbeatResponse(True)),
     ("Router/Heartbeat", m.HeartbeatResponse(False)),
     ("Membership/Register", m.RegisterResponse("10.0.0.1:7000", 0.25)),
-    ("Membership/Join", m.JoinResponse((("default", "10.0.0.1:7000"), ("long", "10.0.0.2:7000")))),
+    ("Membership/Join", m.JoinResponse((("default", "10.0.0.1:7000"), ("long", "10.0.0.2:7000")), ("10.0.0.1:7001",))),
     ("Worker/Drain", c.DrainResponse(12)),
     ("Worker/Flip", c.FlipResponse(Role.PREFILL, 4)),
     ("Worker/Holdings", c.Holdings()),

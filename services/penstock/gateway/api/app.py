@@ -39,6 +39,7 @@ ROUTES = {
     "/tokenize": Route("POST", tokens.tokenize),
     "/detokenize": Route("POST", tokens.detokenize),
     "/cluster": Route("GET", state.cluster),
+    "/cluster/targets": Route("GET", state.targets, needs_key=False),
     requests.PATH: Route("GET", requests.latest),
     f"{requests.PATH}/": Route("GET", requests.one),
     # what probes, scrapers and people without a key look at

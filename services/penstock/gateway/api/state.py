@@ -83,6 +83,17 @@ async def metrics(service: Service, exchange: Exchange, _caller: Caller) -> None
     await exchange.respond(generate_latest(service.metrics.registry), content_type=CONTENT_TYPE_LATEST.encode())
 
 
+async def targets(service: Service, exchange: Exchange, _caller: Caller) -> None:
+    """Every /metrics there is, in the form of Prometheus's HTTP service discovery."""
+    views = service.dispatcher.membership()
+    workers = [worker.metrics_address for view in views for worker in view.workers if worker.metrics_address]
+    control = [address for view in views for address in view.metrics_addresses]
+    found = {"gateway": [exchange.header("host")], "worker": workers, "scheduler": list(dict.fromkeys(control))}
+    await exchange.respond_json(
+        [{"targets": there, "labels": {"component": component}} for component, there in found.items() if there]
+    )
+
+
 async def cluster(service: Service, exchange: Exchange, _caller: Caller) -> None:
     """The system as this gateway sees it; what `penstock status` shows."""
     gateway = {

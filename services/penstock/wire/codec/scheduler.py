@@ -101,12 +101,14 @@ def join_from_wire(message: pb.JoinRequest) -> JoinRequest:
 
 def joined_to_wire(response: JoinResponse) -> pb.JoinResponse:
     return pb.JoinResponse(
-        groups=[pb.Group(name=name, router_address=address) for name, address in response.router_addresses]
+        groups=[pb.Group(name=name, router_address=address) for name, address in response.router_addresses],
+        metrics_addresses=response.metrics_addresses,
     )
 
 
 def joined_from_wire(message: pb.JoinResponse) -> JoinResponse:
-    return JoinResponse(tuple((group.name, group.router_address) for group in message.groups))
+    groups = tuple((group.name, group.router_address) for group in message.groups)
+    return JoinResponse(groups, tuple(message.metrics_addresses))
 
 
 def heartbeat_to_wire(request: HeartbeatRequest) -> pb.HeartbeatRequest:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.wire.v1 import common_pb2 as penstock_dot_wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/wire/v1/scheduler.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\xb0\x04\n\x0cWorkerReport\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x19\n\x11\x62lock_size_tokens\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\x17\n\x0fnum_free_blocks\x18\t \x01(\r\x12\x13\n\x0bnum_waiting\x18\n \x01(\r\x12\x13\n\x0bnum_running\x18\x0b \x01(\r\x12\x19\n\x11max_num_sequences\x18\x0c \x01(\r\x12\x1a\n\x12num_prefill_tokens\x18\r \x01(\x04\x12\x1a\n\x12num_context_tokens\x18\x0e \x01(\x04\x12\x16\n\x0eprefill_base_s\x18\x0f \x01(\x01\x12\x1b\n\x13prefill_s_per_token\x18\x10 \x01(\x01\x12\x18\n\x10token_interval_s\x18\x11 \x01(\x01\x12\x13\n\x0bis_draining\x18\x12 \x01(\x08\x12\x33\n\ntransports\x18\x13 \x03(\x0b\x32\x1f.penstock.wire.v1.PeerTransport\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x17\n\x0fheartbeat_ago_s\x18\x15 \x01(\x01\x12\x14\n\x0cnum_decoding\x18\x16 \x01(\r\"5\n\rPeerTransport\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\"A\n\x0fRegisterRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\"H\n\x10RegisterResponse\x12\x16\n\x0erouter_address\x18\x01 \x01(\t\x12\x1c\n\x14heartbeat_interval_s\x18\x02 \x01(\x01\"!\n\x0bJoinRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\"7\n\x0cJoinResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.penstock.wire.v1.Group\"-\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0erouter_address\x18\x02 \x01(\t\"\x82\x01\n\x10HeartbeatRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x15\n\rstored_hashes\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65victed_hashes\x18\x03 \x01(\x0c\x12\x0f\n\x07is_full\x18\x04 \x01(\x08\"%\n\x11HeartbeatResponse\x12\x10\n\x08is_known\x18\x01 \x01(\x08\"\x90\x01\n\nRouteCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.penstock.wire.v1.RouteQuery\x12+\n\x04load\x18\x03 \x01(\x0b\x32\x1d.penstock.wire.v1.GatewayLoad\"\xaa\x01\n\x0bGatewayLoad\x12\x13\n\x0bnum_waiting\x18\x01 \x01(\r\x12\x13\n\x0bnum_arrived\x18\x02 \x01(\x04\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x04\x12\x14\n\x0cnum_finished\x18\x04 \x01(\x04\x12\x19\n\x11num_output_tokens\x18\x05 \x01(\x04\x12\x12\n\nttft_sum_s\x18\x06 \x01(\x01\x12\x11\n\te2e_sum_s\x18\x07 \x01(\x01\"\x90\x01\n\nRouteQuery\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x04 \x01(\x0c\x12\x1b\n\x13\x65xcluded_worker_ids\x18\x05 \x03(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"s\n\x0bRouteEvents\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.RouteAnswer\x12\x34\n\nmembership\x18\x02 \x01(\x0b\x32 .penstock.wire.v1.MembershipView\"\xbe\x01\n\x0bRouteAnswer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07prefill\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12+\n\x06\x64\x65\x63ode\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12\x14\n\x0c\x64isaggregate\x18\x04 \x01(\x08\x12*\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"h\n\tCandidate\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\"\x96\x01\n\x0eMembershipView\x12\r\n\x05group\x18\x01 \x01(\t\x12/\n\x07workers\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x10\n\x08steering\x18\x03 \x01(\t\x12\x32\n\x0crole_changes\x18\x04 \x03(\x0b\x32\x1c.penstock.wire.v1.RoleChange\"]\n\nRoleChange\x12\r\n\x05\x61go_s\x18\x01 \x01(\x01\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t2\xa6\x01\n\nMembership\x12Q\n\x08Register\x12!.penstock.wire.v1.RegisterRequest\x1a\".penstock.wire.v1.RegisterResponse\x12\x45\n\x04Join\x12\x1d.penstock.wire.v1.JoinRequest\x1a\x1e.penstock.wire.v1.JoinResponse2\xa8\x01\n\x06Router\x12H\n\x05Route\x12\x1c.penstock.wire.v1.RouteCalls\x1a\x1d.penstock.wire.v1.RouteEvents(\x01\x30\x01\x12T\n\tHeartbeat\x12\".penstock.wire.v1.HeartbeatRequest\x1a#.penstock.wire.v1.HeartbeatResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/wire/v1/scheduler.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\xb0\x04\n\x0cWorkerReport\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x19\n\x11\x62lock_size_tokens\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\x17\n\x0fnum_free_blocks\x18\t \x01(\r\x12\x13\n\x0bnum_waiting\x18\n \x01(\r\x12\x13\n\x0bnum_running\x18\x0b \x01(\r\x12\x19\n\x11max_num_sequences\x18\x0c \x01(\r\x12\x1a\n\x12num_prefill_tokens\x18\r \x01(\x04\x12\x1a\n\x12num_context_tokens\x18\x0e \x01(\x04\x12\x16\n\x0eprefill_base_s\x18\x0f \x01(\x01\x12\x1b\n\x13prefill_s_per_token\x18\x10 \x01(\x01\x12\x18\n\x10token_interval_s\x18\x11 \x01(\x01\x12\x13\n\x0bis_draining\x18\x12 \x01(\x08\x12\x33\n\ntransports\x18\x13 \x03(\x0b\x32\x1f.penstock.wire.v1.PeerTransport\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x17\n\x0fheartbeat_ago_s\x18\x15 \x01(\x01\x12\x14\n\x0cnum_decoding\x18\x16 \x01(\r\"5\n\rPeerTransport\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\"A\n\x0fRegisterRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\"H\n\x10RegisterResponse\x12\x16\n\x0erouter_address\x18\x01 \x01(\t\x12\x1c\n\x14heartbeat_interval_s\x18\x02 \x01(\x01\"!\n\x0bJoinRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\"R\n\x0cJoinResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.penstock.wire.v1.Group\x12\x19\n\x11metrics_addresses\x18\x02 \x03(\t\"-\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0erouter_address\x18\x02 \x01(\t\"\x82\x01\n\x10HeartbeatRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x15\n\rstored_hashes\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65victed_hashes\x18\x03 \x01(\x0c\x12\x0f\n\x07is_full\x18\x04 \x01(\x08\"%\n\x11HeartbeatResponse\x12\x10\n\x08is_known\x18\x01 \x01(\x08\"\x90\x01\n\nRouteCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.penstock.wire.v1.RouteQuery\x12+\n\x04load\x18\x03 \x01(\x0b\x32\x1d.penstock.wire.v1.GatewayLoad\"\xaa\x01\n\x0bGatewayLoad\x12\x13\n\x0bnum_waiting\x18\x01 \x01(\r\x12\x13\n\x0bnum_arrived\x18\x02 \x01(\x04\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x04\x12\x14\n\x0cnum_finished\x18\x04 \x01(\x04\x12\x19\n\x11num_output_tokens\x18\x05 \x01(\x04\x12\x12\n\nttft_sum_s\x18\x06 \x01(\x01\x12\x11\n\te2e_sum_s\x18\x07 \x01(\x01\"\x90\x01\n\nRouteQuery\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x04 \x01(\x0c\x12\x1b\n\x13\x65xcluded_worker_ids\x18\x05 \x03(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"s\n\x0bRouteEvents\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.RouteAnswer\x12\x34\n\nmembership\x18\x02 \x01(\x0b\x32 .penstock.wire.v1.MembershipView\"\xbe\x01\n\x0bRouteAnswer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07prefill\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12+\n\x06\x64\x65\x63ode\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12\x14\n\x0c\x64isaggregate\x18\x04 \x01(\x08\x12*\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"h\n\tCandidate\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\"\x96\x01\n\x0eMembershipView\x12\r\n\x05group\x18\x01 \x01(\t\x12/\n\x07workers\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x10\n\x08steering\x18\x03 \x01(\t\x12\x32\n\x0crole_changes\x18\x04 \x03(\x0b\x32\x1c.penstock.wire.v1.RoleChange\"]\n\nRoleChange\x12\r\n\x05\x61go_s\x18\x01 \x01(\x01\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t2\xa6\x01\n\nMembership\x12Q\n\x08Register\x12!.penstock.wire.v1.RegisterRequest\x1a\".penstock.wire.v1.RegisterResponse\x12\x45\n\x04Join\x12\x1d.penstock.wire.v1.JoinRequest\x1a\x1e.penstock.wire.v1.JoinResponse2\xa8\x01\n\x06Router\x12H\n\x05Route\x12\x1c.penstock.wire.v1.RouteCalls\x1a\x1d.penstock.wire.v1.RouteEvents(\x01\x30\x01\x12T\n\tHeartbeat\x12\".penstock.wire.v1.HeartbeatRequest\x1a#.penstock.wire.v1.HeartbeatResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,31 +43,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINREQUEST']._serialized_start=844
   _globals['_JOINREQUEST']._serialized_end=877
   _globals['_JOINRESPONSE']._serialized_start=879
-  _globals['_JOINRESPONSE']._serialized_end=934
-  _globals['_GROUP']._serialized_start=936
-  _globals['_GROUP']._serialized_end=981
-  _globals['_HEARTBEATREQUEST']._serialized_start=984
-  _globals['_HEARTBEATREQUEST']._serialized_end=1114
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1116
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1153
-  _globals['_ROUTECALLS']._serialized_start=1156
-  _globals['_ROUTECALLS']._serialized_end=1300
-  _globals['_GATEWAYLOAD']._serialized_start=1303
-  _globals['_GATEWAYLOAD']._serialized_end=1473
-  _globals['_ROUTEQUERY']._serialized_start=1476
-  _globals['_ROUTEQUERY']._serialized_end=1620
-  _globals['_ROUTEEVENTS']._serialized_start=1622
-  _globals['_ROUTEEVENTS']._serialized_end=1737
-  _globals['_ROUTEANSWER']._serialized_start=1740
-  _globals['_ROUTEANSWER']._serialized_end=1930
-  _globals['_CANDIDATE']._serialized_start=1932
-  _globals['_CANDIDATE']._serialized_end=2036
-  _globals['_MEMBERSHIPVIEW']._serialized_start=2039
-  _globals['_MEMBERSHIPVIEW']._serialized_end=2189
-  _globals['_ROLECHANGE']._serialized_start=2191
-  _globals['_ROLECHANGE']._serialized_end=2284
-  _globals['_MEMBERSHIP']._serialized_start=2287
-  _globals['_MEMBERSHIP']._serialized_end=2453
-  _globals['_ROUTER']._serialized_start=2456
-  _globals['_ROUTER']._serialized_end=2624
+  _globals['_JOINRESPONSE']._serialized_end=961
+  _globals['_GROUP']._serialized_start=963
+  _globals['_GROUP']._serialized_end=1008
+  _globals['_HEARTBEATREQUEST']._serialized_start=1011
+  _globals['_HEARTBEATREQUEST']._serialized_end=1141
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1143
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1180
+  _globals['_ROUTECALLS']._serialized_start=1183
+  _globals['_ROUTECALLS']._serialized_end=1327
+  _globals['_GATEWAYLOAD']._serialized_start=1330
+  _globals['_GATEWAYLOAD']._serialized_end=1500
+  _globals['_ROUTEQUERY']._serialized_start=1503
+  _globals['_ROUTEQUERY']._serialized_end=1647
+  _globals['_ROUTEEVENTS']._serialized_start=1649
+  _globals['_ROUTEEVENTS']._serialized_end=1764
+  _globals['_ROUTEANSWER']._serialized_start=1767
+  _globals['_ROUTEANSWER']._serialized_end=1957
+  _globals['_CANDIDATE']._serialized_start=1959
+  _globals['_CANDIDATE']._serialized_end=2063
+  _globals['_MEMBERSHIPVIEW']._serialized_start=2066
+  _globals['_MEMBERSHIPVIEW']._serialized_end=2216
+  _globals['_ROLECHANGE']._serialized_start=2218
+  _globals['_ROLECHANGE']._serialized_end=2311
+  _globals['_MEMBERSHIP']._serialized_start=2314
+  _globals['_MEMBERSHIP']._serialized_end=2480
+  _globals['_ROUTER']._serialized_start=2483
+  _globals['_ROUTER']._serialized_end=2651
 # @@protoc_insertion_point(module_scope)

@@ -84,10 +84,12 @@ class JoinRequest(_message.Message):
     def __init__(self, gateway_id: _Optional[str] = ...) -> None: ...
 
 class JoinResponse(_message.Message):
-    __slots__ = ("groups",)
+    __slots__ = ("groups", "metrics_addresses")
     GROUPS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     groups: _containers.RepeatedCompositeFieldContainer[Group]
-    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ...) -> None: ...
+    metrics_addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, groups: _Optional[_Iterable[_Union[Group, _Mapping]]] = ..., metrics_addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Group(_message.Message):
     __slots__ = ("name", "router_address")

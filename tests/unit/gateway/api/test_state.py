@@ -72,3 +72,14 @@ async def test_the_page_links_to_what_there_is() -> None:
     page = (await client.get("/")).body.decode()
     for path in ("/v1/models", "/cluster", "/ready", "/health", "/metrics"):
         assert f'href="{path}"' in page
+
+
+async def test_targets_are_what_prometheus_discovers() -> None:
+    members = [worker("prefill-0", Role.PREFILL, metrics_address="10.0.0.1:9"), worker("decode-0", Role.DECODE)]
+    service = make_service(FakeDispatcher(workers=members, metrics_addresses=["10.0.0.2:9", "10.0.0.3:9"]))
+    found = (await Client(service).get("/cluster/targets", {"host": "gateway:8000"})).json
+    assert {group["labels"]["component"]: group["targets"] for group in found} == {
+        "gateway": ["gateway:8000"],
+        "worker": ["10.0.0.1:9"],
+        "scheduler": ["10.0.0.2:9", "10.0.0.3:9"],
+    }
