@@ -8,8 +8,8 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto bench simulate headlines metrics clean
-.PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics
+.PHONY: help setup serve test test-unit format proto bench simulate headlines metrics dashboards clean
+.PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test: setup ## all tests; ARGS="-k name" and the like
 test-unit: setup ## the tests that take seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: check-style check-types check-imports check-sizes check-proto check-metrics ## style, types, import directions, sizes, freshness of generated code
+check: check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards ## style, types, import directions, sizes, freshness of generated code
 
 check-style: setup
 	$(BIN)/ruff check $(SOURCES)
@@ -62,9 +62,15 @@ check-proto: setup
 check-metrics: setup
 	$(BIN)/python tools/metrics_table.py --check
 
+check-dashboards: setup
+	$(BIN)/python -m tools.build_dashboards --check
+
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
+
+dashboards: setup ## write deploy/grafana from tools/dashboards
+	$(BIN)/python -m tools.build_dashboards
 
 metrics: setup ## write docs/metrics.md from the metrics that the code declares
 	$(BIN)/python tools/metrics_table.py
