@@ -75,7 +75,7 @@ async def drive(port: int, rate: float, duration_s: float, seed: int = 0) -> Ser
     max_lateness_s = 0.0
 
     async def send(due_s: float, number: int, is_counted: bool) -> None:
-        exchange = await client.post("/v1/completions", _body(number))
+        exchange = await client.post("/v1/completions", body(number))
         if is_counted:
             sent.append((due_s, exchange))
 
@@ -95,7 +95,7 @@ async def drive(port: int, rate: float, duration_s: float, seed: int = 0) -> Ser
     return _row(rate, duration_s, sent, max_lateness_s)
 
 
-def _body(number: int) -> bytes:
+def body(number: int) -> bytes:
     return json.dumps(
         {
             "model": "penstock-tiny",

@@ -19,7 +19,7 @@ from tests.integration.system import System, running_system
 
 TRACE_ID, CLIENT_SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 COSTS = "--mock-costs=prefill_s=0.005,prefill_s_per_token=1e-5,decode_s=0.005"
-FLAGS = ("--engine=mock", "--prefill=2", "--decode=2", "--max-num-sequences=6", "--log-level=warning", COSTS)
+FLAGS = ("--engine=mock", "--prefill=2", "--decode=2", "--max-num-sequences=3", "--log-level=warning", COSTS)
 DASHBOARDS = sorted((Path(__file__).parents[2] / "deploy" / "grafana").glob("*.json"))
 FAULTS = {
     "sum by (reason) (rate(penstock_resumes_total[15s]))": "no worker is lost before the queries are made",

@@ -11,7 +11,7 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from penstock.core.errors import InvalidSettings
 
@@ -38,8 +38,6 @@ def serve_status(registry: CollectorRegistry, address: str, is_ready: Callable[[
 def _app(
     registry: CollectorRegistry, loop: asyncio.AbstractEventLoop, is_ready: Callable[[], bool]
 ) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
-    metrics = make_wsgi_app(registry)
-
     def is_alive() -> bool:
         has_turned = threading.Event()
         loop.call_soon_threadsafe(has_turned.set)
@@ -50,7 +48,9 @@ def _app(
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return list(metrics(environ, start_response))
+            # the plain text format, whatever is asked for: in the other one vLLM's names lose their colon
+            start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+            return [generate_latest(registry)]
         check = checks.get(path)
         if check is None:
             start_response("404 Not Found", [("Content-Type", "text/plain")])

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from penstock.core.errors import InvalidSettings
 from penstock.runtime import status_server
+from penstock.runtime.metrics import Metrics, gauge
 from penstock.runtime.status_server import serve_status
 
 
@@ -24,6 +25,15 @@ async def test_a_registry_is_served_at_metrics_and_a_taken_port_is_refused() -> 
     assert "penstock_route_total 3.0" in (await get(address, "/metrics")).text
     with pytest.raises(InvalidSettings, match="cannot listen there"):
         serve_status(registry, address, lambda: True)
+
+
+async def test_names_keep_their_colon_whichever_format_a_scraper_would_rather_have() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).number(gauge("vllm:num_requests_waiting", "sequences", "Waiting."))
+    address = serve_status(registry, "127.0.0.1:0", lambda: True)
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+        answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert "\nvllm:num_requests_waiting 0.0\n" in answer.text
 
 
 async def test_readiness_follows_the_process_and_health_does_not() -> None:
