@@ -4,7 +4,7 @@ One counts and exports a trace of every request; the other does neither (its met
 that). CPU seconds are each gateway process's own, so what else the machine does cancels out; the reciprocal of CPU per
 request is the throughput that a core allows.
 
-    python -m benchmarks.watching [--rate 100] [--rounds 8]
+    python -m benchmarks.watching [--rate 100] [--rounds 8] [--turn-s 4]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -37,8 +38,16 @@ from tests.integration.collector import running_collector
 
 PENSTOCK = (sys.executable, "-m", "penstock.cli.main")
 START_TIMEOUT_S = 60.0
-TURN_S = 4.0
 PLAIN = "--serve-plain"  # this program is the gateway without metrics, too
+
+
+@dataclass(frozen=True)
+class Load:
+    """Of each gateway, in turns."""
+
+    rate: float  # requests/s
+    num_rounds: int
+    turn_s: float
 
 
 def serve_plain(argv: list[str]) -> int:
@@ -81,31 +90,31 @@ def processes(collector_url: str) -> Iterator[tuple[dict[str, int], dict[str, ps
             process.wait(timeout=30)
 
 
-async def turn(port: int, process: psutil.Process, rate: float, seed: int) -> float:
+async def turn(port: int, process: psutil.Process, load: Load, seed: int) -> float:
     """CPU seconds of the gateway per request, over one turn of open-loop load."""
     arrivals = random.Random(seed)
     client = StreamingClient("127.0.0.1", port, clock.now_s)
     before = process.cpu_times()
-    end_s = clock.now_s() + TURN_S
+    end_s = clock.now_s() + load.turn_s
     async with asyncio.TaskGroup() as requests:
         tasks: list[asyncio.Task[Exchange]] = []
         while clock.now_s() < end_s:
             tasks.append(requests.create_task(client.post("/v1/completions", body(len(tasks)))))
-            await asyncio.sleep(arrivals.expovariate(rate))
+            await asyncio.sleep(arrivals.expovariate(load.rate))
     client.close()
     assert all(task.result().is_success for task in tasks), "a request failed: the load is too high"
     after = process.cpu_times()
     return (after.user + after.system - before.user - before.system) / len(tasks)
 
 
-async def measure(rate: float, num_rounds: int) -> dict[str, list[float]]:
+async def measure(load: Load) -> dict[str, list[float]]:
     """CPU per request by gateway, in turns."""
     with running_collector() as collector, processes(collector.url) as (ports, running):
         await asyncio.to_thread(_wait_until_ready, ports)
         costs: dict[str, list[float]] = {"plain": [], "watched": []}
-        for number in range(-1, num_rounds):  # the first warms up
+        for number in range(-1, load.num_rounds):  # the first warms up
             for name in sorted(ports, reverse=number % 2 == 0):
-                cost = await turn(ports[name], running[name], rate, number)
+                cost = await turn(ports[name], running[name], load, number)
                 if number >= 0:
                     costs[name].append(cost)
         print(f"{len(collector.spans)} spans were collected")
@@ -132,12 +141,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--turn-s", type=float, default=4.0)
     options = parser.parse_args()
-    costs = uvloop.run(measure(options.rate, options.rounds))
+    load = Load(options.rate, options.rounds, options.turn_s)
+    costs = uvloop.run(measure(load))
     plain, watched = (statistics.median(costs[name]) for name in ("plain", "watched"))
     ratios = [after / before for before, after in zip(costs["plain"], costs["watched"], strict=True)]
     print(machine.describe())
-    print(f"{options.rate:.0f} requests/s of {NUM_TOKENS} tokens, {options.rounds} turns of {TURN_S:.0f} s each")
+    print(f"{load.rate:.0f} requests/s of {NUM_TOKENS} tokens, {load.num_rounds} turns of {load.turn_s:g} s each")
     print(f"CPU per request: {plain * 1e3:.3f} ms without, {watched * 1e3:.3f} ms with metrics and a trace of each")
     print(f"throughput per core: {plain / watched - 1:+.1%}; by turn {', '.join(f'{1 / r - 1:+.1%}' for r in ratios)}")
 
