@@ -5,6 +5,7 @@ segment of its KV has arrived and checked out, in whichever order.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from penstock.core.errors import PenstockError
@@ -18,6 +19,8 @@ from penstock.transfer.receiver import KvReceiver
 from penstock.wire.messages import Commit, LinkCalls, LinkEvents, ReservationEnded, Reserve, Reserved
 
 LEASE_S = 10.0  # without renewal or commit; prefill workers renew three times in it
+
+log = logging.getLogger(__name__)
 
 
 class Intake:
@@ -214,5 +217,8 @@ class Intake:
         now_s = self._now_s()
         for reservation in self.reservations:
             if reservation.expires_s <= now_s:
+                whose = {"request_id": reservation.sequence.request.request_id}
+                if not reservation.is_revoked:
+                    log.warning("no news of it from %s for %.0f s", reservation.peer[0], LEASE_S, extra=whose)
                 self._revoke(reservation)
         self._watch_leases()

@@ -4,6 +4,7 @@ Life of a request: steps 4 (accept or refuse at once) to 7 (first token, commit)
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from penstock.prefill.handoff import Handoff, HandoffLimits
 from penstock.prefill.links import DecodeLinks
 from penstock.runtime.outbox import Outbox
 from penstock.wire.messages import FirstToken, HandedOff, PrefillEnded, PrefillEvents, PrefillStart, StageSpan
+
+log = logging.getLogger(__name__)
 
 RequestKey = tuple[str, int]  # (gateway_id, handle)
 DecodeInPlace = Callable[[Sequence], None]
@@ -70,6 +73,7 @@ class Prefiller:
                 raise StaleAttempt(f"Attempt {request.attempt} of {request.request_id} is here already.")
             sequence = self._book.accept(request, self, is_prefill_only=not is_local)
         except PenstockError as refusal:
+            log.debug("refused: %s", refusal.message, extra={"request_id": request.request_id})
             outbox.put(PrefillEvents(refused=[PrefillEnded(request.handle, refusal)]))
             self._book.when_there_is_room(outbox, lambda: _announce_room(outbox))
             return
@@ -154,6 +158,8 @@ class Prefiller:
             ref, spans = await handoff.run()
             prefill.outbox.put(PrefillEvents(handed_off=[HandedOff(handle, ref, spans)]))
         except PenstockError as error:
+            whose = {"request_id": prefill.sequence.request.request_id}
+            log.info("not handed over: %s", error.message, extra=whose)
             prefill.outbox.put(PrefillEvents(failed=[PrefillEnded(handle, error)]))
 
     def _leave(self, task: "asyncio.Task[None]", prefill: Prefill) -> None:
