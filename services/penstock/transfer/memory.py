@@ -58,3 +58,12 @@ def map_pool(fd: int, num_bytes: int) -> mmap.mmap:
     with suppress(OSError):  # a kernel without transparent huge pages: slower, not wrong
         pool.madvise(mmap.MADV_HUGEPAGE)
     return pool
+
+
+def page_aligned(num_bytes: int) -> Bytes:
+    """Scratch memory that begins with a page, as pools do.
+
+    numpy's own begins 16 bytes into one. glibc and the kernel copy with `rep movsb`, and where a destination lies that
+    little behind its source, modulo the page size, it runs at a tenth of its speed: on Zen 3, 2.8 GB/s instead of 29.
+    """
+    return np.frombuffer(mmap.mmap(-1, num_bytes), np.uint8)

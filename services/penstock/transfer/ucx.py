@@ -10,15 +10,13 @@ import struct
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from penstock.transfer.carrier import Segment
 from penstock.transfer.choose import RDMA_MARK
 from penstock.transfer.copies import CopyLane, check_and_scatter, gather_and_hash, hash_rows
 from penstock.transfer.inbox import Target
 from penstock.transfer.inline import carry_inline
 from penstock.transfer.link import SenderLink
-from penstock.transfer.memory import Bytes
+from penstock.transfer.memory import Bytes, page_aligned
 from penstock.transfer.policy import UCX
 from penstock.transfer.segments import Ack, SegmentHeader
 from penstock.transfer.sockets import FrameSocket
@@ -43,7 +41,7 @@ class StagingBuffers:
         for index in range(len(self._free) - 1, -1, -1):
             if len(self._free[index]) >= num_bytes:
                 return self._free.pop(index)
-        return np.empty(1 << (num_bytes - 1).bit_length(), np.uint8)
+        return page_aligned(1 << (num_bytes - 1).bit_length())
 
     def give_back(self, buffer: Bytes) -> None:
         if len(self._free) < self._max_free and not self._worker.is_using(buffer):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import TransferFailed, TransportUnavailable
+from penstock.runtime import clock
 from penstock.transfer.memory import Bytes
 
 try:
@@ -21,7 +22,7 @@ try:
 except ImportError:  # an optional extra
     libucxx = None
 
-NUM_TURNS = 32  # calls of progress before other tasks of the loop get theirs
+TURN_S = 0.0005  # of progress before other tasks of the loop get theirs; one call may copy a whole message
 CONFIG = {"TLS": "^sysv"}  # System V segments can outlive a killed process; the other kinds of shared memory cannot
 
 
@@ -102,11 +103,10 @@ class UcxWorker:
         """Make progress; then either come back soon or sleep until UCX has an event."""
         if self._is_closed:
             return
-        is_busy = True
-        for _ in range(NUM_TURNS):
+        until_s = clock.now_s() + TURN_S
+        is_busy = self._worker.progress_once()
+        while is_busy and clock.now_s() < until_s:
             is_busy = self._worker.progress_once()
-            if not is_busy:
-                break
         self._settle()
         if is_busy or not self._worker.arm():
             self._schedule()

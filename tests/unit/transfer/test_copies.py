@@ -21,6 +21,7 @@ from penstock.transfer.layout import BlockTable, KvPart, Place, Rows, plan_copy
 
 LAYOUTS = {
     "scattered blocks": (KvLayout(2, 4, 32, 16, 64, 2, "bfloat16"), list(range(40, 0, -2))),
+    "long runs of unequal length": (KvLayout(2, 8, 128, 16, 128, 2, "bfloat16"), [*range(20), *range(40, 100)]),
     "long runs": (KvLayout(2, 8, 128, 16, 128, 2, "bfloat16"), list(range(100))),
 }
 

@@ -1,12 +1,13 @@
 """KV pools."""
 
+import mmap
 import os
 from pathlib import Path
 
 import pytest
 
 from penstock.core.kv_layout import KvLayout
-from penstock.transfer.memory import KvMemory, allocate_kv_memory, map_pool
+from penstock.transfer.memory import KvMemory, allocate_kv_memory, map_pool, page_aligned
 
 LAYOUT = KvLayout(2, 2, 8, 4, 8, 2, "bfloat16")
 
@@ -49,3 +50,11 @@ def test_close_gives_the_descriptor_back_and_may_be_repeated() -> None:
 def test_a_buffer_too_small_for_the_layout_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot hold"):
         KvMemory(LAYOUT, bytearray(LAYOUT.num_bytes - 1))
+
+
+def test_scratch_memory_begins_with_a_page_and_is_as_large_as_asked() -> None:
+    for num_bytes in (1, 4096, 100_000):
+        scratch = page_aligned(num_bytes)
+        assert scratch.nbytes == num_bytes
+        assert scratch.flags.writeable
+        assert scratch.ctypes.data % mmap.PAGESIZE == 0
