@@ -12,6 +12,7 @@ xxhash do release the lock, so the engine's thread computes meanwhile.
 import asyncio
 import itertools
 from collections.abc import Callable, Generator, Iterator
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -162,10 +163,17 @@ def _gathered(pool: Bytes, rows: Rows) -> Generator[tuple[int, Bytes], None, Non
     """(index of its first row, rows gathered in cache), piece by piece; each is overwritten by the next."""
     from_rows = pool.reshape(-1, rows.row_bytes)
     step = _rows_per_piece(rows)
-    staging = page_aligned(step * rows.row_bytes).reshape(step, rows.row_bytes)
+    staging = _scratch(step * rows.row_bytes).reshape(step, rows.row_bytes)
     for first in range(0, len(rows.index), step):
         index = rows.index[first : first + step]
         yield first, np.take(from_rows, index, axis=0, out=staging[: len(index)], mode="clip")
+
+
+@lru_cache(maxsize=8)  # sizes differ with the shape of the rows alone
+def _scratch(num_bytes: int) -> Bytes:
+    """Shared by all work of the event loop, which never yields between filling it and using what it holds: fresh pages
+    would cost as much as the copy."""
+    return page_aligned(num_bytes)
 
 
 def _rows_per_piece(rows: Rows) -> int:
