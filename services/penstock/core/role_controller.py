@@ -142,7 +142,7 @@ def _balance(view: ClusterView, now: Mapping[Role, float], rules: RoleRules) -> 
     counts: dict[Role, int] = {role: count for role, count in view.num_workers.items() if role is not Role.ENCODER}
     if len(counts) < 2 or not view.demand.num_prompt_tokens or not view.demand.num_output_tokens:
         return Proposal()
-    rates = _rates(view, rules.slo)
+    rates = worker_rates(view, rules.slo)
     wanted = best_counts(sum(counts.values()), rates)
     served = served_rate(counts, rates)
     gain = served_rate(wanted, rates) / served - 1
@@ -158,8 +158,8 @@ def _balance(view: ClusterView, now: Mapping[Role, float], rules: RoleRules) -> 
     return Proposal(_with_worker(view, Flip(giver, taker)), target)
 
 
-def _rates(view: ClusterView, slo: Slo) -> dict[Role, float]:
-    """Requests/s of one worker of each language role."""
+def worker_rates(view: ClusterView, slo: Slo) -> dict[Role, float]:
+    """Requests/s that one worker of each language role serves, of the recent mean request."""
     request = _mean_request(view)
     batch = _decode_batch(view, slo)
     return {

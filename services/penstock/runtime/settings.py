@@ -86,6 +86,7 @@ class SchedulerSettings:
     scaler: str = setting("none", "who starts and ends workers: none, kubernetes, or host:port of a Pools service")
     kubernetes_pools: tuple[str, ...] = setting((), "pools to scale there, as GROUP/ROLE/DEPLOYMENT")
     role_policy: str = setting("combined", "which flips role control proposes", choices=tuple(ROLE_POLICIES))
+    max_workers: int = setting(0, "workers a group may be scaled to by itself; 0: it is not", minimum=0)
     steering: str = setting("auto", "what role control may do", choices=("auto", "observe", "pinned"))
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)

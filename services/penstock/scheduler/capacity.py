@@ -1,11 +1,12 @@
 """Everything about a group's capacity, in its router's process: orders, role control, and their service."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 
 from penstock.core.errors import ChangeRefused
+from penstock.core.pool_scaler import ScaleRules
 from penstock.core.pools import RoleChange, RolesView, Steering
 from penstock.core.role_controller import RoleRules
 from penstock.core.timeline import Slo
@@ -18,6 +19,7 @@ from penstock.scheduler.kubernetes import pool_names
 from penstock.scheduler.kubernetes.api import KubernetesApi, connect
 from penstock.scheduler.kubernetes.cluster import KubernetesCluster
 from penstock.scheduler.kubernetes.pod_watch import PodWatch
+from penstock.scheduler.pool_control import PoolControl
 from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.role_control import RoleControl
 from penstock.scheduler.router import Router
@@ -44,6 +46,8 @@ class Capacity:
         self._control.on_change = self._tell
         scaler = self._cluster.scaler if self._cluster else _scaler(settings.scaler, router.group, self._channels)
         self._orders = PoolOrders(lambda: router.workers, scaler, self._channels, self._on_order)
+        scale_rules = ScaleRules(settings.max_workers, slo=rules.slo)
+        self._pools = PoolControl(router, self._control, scale_rules, now_s)
         self._service = ControlService(self._orders, self._control)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -61,9 +65,8 @@ class Capacity:
         async with asyncio.TaskGroup() as tasks:
             if self._cluster is not None:
                 tasks.create_task(self._cluster.run())
-            while True:
-                await asyncio.sleep(self._control.rules.interval_s)
-                await self._control.tick(self._orders.flip)
+            tasks.create_task(_every(self._control.rules.interval_s, lambda: self._control.tick(self._orders.flip)))
+            tasks.create_task(_every(self._pools.rules.interval_s, lambda: self._pools.tick(self._orders.scale)))
 
     async def close(self) -> None:
         await self._orders.close()
@@ -92,6 +95,12 @@ class Capacity:
             raise ChangeRefused(f"There is no worker '{worker_id}' any more.")
         method = control_stubs.WORKER_DRAIN.unary(self._channels.get(worker.ref.address))
         await rpc.call(method, DrainRequest(_DRAIN_TIMEOUT_S), timeout_s=_CALL_TIMEOUT_S)
+
+
+async def _every(interval_s: float, look: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        await look()
 
 
 def _scaler(name: str, group: str, channels: Channels) -> Scaler:

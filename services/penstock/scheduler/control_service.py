@@ -37,9 +37,14 @@ class ControlService:
 
     async def scale(self, request: ScaleRequest, context: Context) -> ScaleResponse:
         try:
-            return ScaleResponse(await self._orders.scale(request.targets, is_dry_run=request.is_dry_run))
+            changes = await self._orders.scale(request.targets, is_dry_run=request.is_dry_run)
         except PenstockError as error:
             await rpc.abort(context, error)
+        for change in changes:
+            if not request.is_dry_run and change.num_before != change.num_after:
+                said = f"{change.num_before} to {change.num_after} workers"
+                self._control.note(change.role.value, said, ORDERED, "done")
+        return ScaleResponse(changes)
 
     async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
         try:

@@ -43,7 +43,7 @@ class PoolOrders:
         self._rollout: asyncio.Task[None] | None = None
 
     async def scale(self, targets: Sequence[tuple[Role, int]], *, is_dry_run: bool = False) -> list[PoolChange]:
-        """Begin to give each role its count."""
+        """Begin to give each role its count. Whoever orders it tells of it."""
         async with self._one_at_a_time:
             changes, refusal = plan_scale(targets, self._workers())
             if refusal is not None:
@@ -83,16 +83,10 @@ class PoolOrders:
                 await self._rollout
 
     async def _resize(self, change: PoolChange) -> None:
-        said = f"{change.num_before} to {change.num_after} workers"
-        try:
-            if change.num_to_start:
-                await self._scaler.grow(change.role, change.num_to_start)
-            else:
-                await self._scaler.shrink(change.ending)
-        except PenstockError as error:
-            self._on_change(change.role.value, said, error.message)
-            raise
-        self._on_change(change.role.value, said, "done")
+        if change.num_to_start:
+            await self._scaler.grow(change.role, change.num_to_start)
+        else:
+            await self._scaler.shrink(change.ending)
 
     async def _roll(self, refs: Sequence[WorkerRef]) -> None:
         for ref in refs:

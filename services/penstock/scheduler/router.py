@@ -25,6 +25,7 @@ class Router:
         self.group = group
         self._now_s = now_s
         self._book = RouteBook(rules or RouteRules())
+        self.num_arrived = 0  # requests at all gateways, refused ones too
         self._meter = DemandMeter()
         self._gateway_loads: dict[str, GatewayLoad] = {}
         self._wished: Flip | None = None
@@ -43,7 +44,9 @@ class Router:
 
     def hear_gateway(self, gateway_id: str, load: GatewayLoad) -> None:
         """Take in what only a gateway knows of the load."""
-        self._meter.told(self._gateway_loads.get(gateway_id, GatewayLoad()), load)
+        before = self._gateway_loads.get(gateway_id, GatewayLoad())
+        self._meter.told(before, load)
+        self.num_arrived += max(0, load.num_arrived - before.num_arrived)
         self._gateway_loads[gateway_id] = load
 
     def forget_gateway(self, gateway_id: str) -> None:
