@@ -90,7 +90,7 @@ class FakeDispatcher:
     num_requests: int = 0
     num_waiting: int = 0
 
-    def generate(self, request: Request) -> Generation:
+    def generate(self, request: Request, tenant: str = "") -> Generation:
         generation = Generation(request.request_id, lambda: self.cancelled_ids.append(request.request_id))
         generation.num_cached_tokens = self.num_cached_tokens
         self.requests.append(request)

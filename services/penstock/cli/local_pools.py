@@ -41,9 +41,7 @@ class LocalPools:
         """Start workers of a role, named by it with the first free numbers."""
         if request.role is Role.ENCODER:
             await rpc.abort(context, ChangeRefused("This system has no encoder workers."))
-        if request.group != self._template.group:
-            await rpc.abort(context, ChangeRefused(f"This machine serves the group '{self._template.group}' only."))
-        names = [self._start(request.role) for _ in range(request.num_workers)]
+        names = [self._start(request.group, request.role) for _ in range(request.num_workers)]
         return GrowResponse(names)
 
     async def shrink(self, request: ShrinkRequest, context: Context) -> ShrinkResponse:
@@ -65,9 +63,9 @@ class LocalPools:
             if worker_id not in self._workers or worker_id not in self._supervisor.names:
                 await rpc.abort(context, ChangeRefused(f"'{worker_id}' is no process of this machine."))
 
-    def _start(self, role: Role) -> str:
+    def _start(self, group: str, role: Role) -> str:
         taken = self._supervisor.names
         name = next(name for number in count() if (name := f"{role.value}-{number}") not in taken)
-        worker = self._workers[name] = replace(self._template, worker_id=name, role=role.value)
+        worker = self._workers[name] = replace(self._template, worker_id=name, role=role.value, group=group)
         self._supervisor.add(worker_spec(worker))
         return name

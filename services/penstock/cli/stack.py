@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.policies.scenario_groups import parse_rule
 from penstock.runtime.setting_values import setting
 from penstock.runtime.settings import (
     GatewaySettings,
@@ -104,13 +105,19 @@ def plan(flags: Mapping[str, str], file: Path | None, find_port: Callable[[], in
     gateway = _load(GatewaySettings, {**defaults, "gateway_id": "gateway"}, file)
     return Stack(
         gateway=gateway if gateway.port else replace(gateway, port=find_port()),
-        scheduler=replace(scheduler, groups=(worker.group,)),
+        scheduler=replace(scheduler, groups=_groups(gateway)),
         workers=tuple(
             replace(worker, worker_id=f"{role}-{index}", role=role)
             for role in ("prefill", "decode", "mixed")
             for index in range(getattr(counts, role))
         ),
     )
+
+
+def _groups(gateway: GatewaySettings) -> tuple[str, ...]:
+    """Those the gateway sends requests to, the default one first."""
+    rules = map(parse_rule, gateway.group_rules)
+    return tuple(dict.fromkeys((gateway.group, *(rule.group for rule in rules))))
 
 
 def with_model(stack: Stack, folder: Path) -> Stack:

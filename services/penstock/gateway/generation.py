@@ -129,7 +129,7 @@ class Dispatcher(Protocol):
     def num_waiting(self) -> int:
         """Requests in the one deadline-ordered queue, because every worker refused them."""
 
-    def generate(self, request: Request) -> Generation:
+    def generate(self, request: Request, tenant: str) -> Generation:
         """Begin to answer `request`; returns at once, errors are raised by `Generation.next_tokens`.
 
         `request.request_id` must be unique among the live requests of the whole system (a client's `n=2` is two

@@ -11,12 +11,14 @@ from pathlib import Path
 import uvicorn
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.policies.scenario_groups import parse_rule
 from penstock.core.timeline import Slo
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
 from penstock.gateway.api.request_log import RequestLog
 from penstock.gateway.api.service import ApiLimits, Service
 from penstock.gateway.dispatcher import RoutedDispatcher
+from penstock.gateway.grouped_dispatcher import GroupedDispatcher
 from penstock.gateway.grpc_network import GrpcNetwork
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
@@ -70,14 +72,21 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     return 0
 
 
-def _dispatcher(settings: GatewaySettings, watch: Watch, channels: Channels) -> RoutedDispatcher:
+def _dispatcher(settings: GatewaySettings, watch: Watch, channels: Channels) -> GroupedDispatcher:
+    rules = tuple(map(parse_rule, settings.group_rules))
     limits = DispatchLimits(
         give_up_s=settings.max_queue_s,
         max_num_waiting=settings.max_num_queued,
         silence_timeout_s=settings.stall_timeout_s,
     )
-    me = Hello(settings.gateway_id, new_incarnation(), callee_incarnation=0)
-    return RoutedDispatcher(me, settings.group, GrpcNetwork(settings.scheduler_address, channels), watch, limits)
+    incarnation = new_incarnation()
+    network = GrpcNetwork(settings.scheduler_address, channels)
+    dispatchers: dict[str, RoutedDispatcher] = {}
+    for group in dict.fromkeys((settings.group, *(rule.group for rule in rules))):
+        # handles are unique within a dispatcher: a worker that moves to another group must not mix them up
+        name = settings.gateway_id if group == settings.group else f"{settings.gateway_id}/{group}"
+        dispatchers[group] = RoutedDispatcher(Hello(name, incarnation, 0), group, network, watch, limits)
+    return GroupedDispatcher(dispatchers, rules, settings.group)
 
 
 class _HttpServer(uvicorn.Server):

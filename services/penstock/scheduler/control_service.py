@@ -48,11 +48,14 @@ class ControlService:
 
     async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
         try:
-            answer = await self._orders.flip(request.worker_id, request.role, is_dry_run=request.is_dry_run)
+            answer = await self._orders.flip(
+                request.worker_id, request.role, group=request.group, is_dry_run=request.is_dry_run
+            )
         except PenstockError as error:
             await rpc.abort(context, error)
-        if not request.is_dry_run and answer.previous_role is not request.role:
-            change = f"{answer.previous_role.value} to {request.role.value}"
+        if not request.is_dry_run and (request.group or answer.previous_role is not request.role):
+            moves = f", moving to group {request.group}" if request.group else ""
+            change = f"{answer.previous_role.value} to {request.role.value}{moves}"
             self._control.note(request.worker_id, change, ORDERED, "done")
         return answer
 

@@ -53,17 +53,17 @@ class PoolOrders:
                     await self._resize(change)
             return changes
 
-    async def flip(self, worker_id: str, role: Role, *, is_dry_run: bool = False) -> FlipResponse:
-        """Give one worker another role, now. Whoever orders it tells of it."""
+    async def flip(self, worker_id: str, role: Role, *, group: str = "", is_dry_run: bool = False) -> FlipResponse:
+        """Give one worker another role, now, or another group, once it is idle. Whoever orders it tells of it."""
         async with self._one_at_a_time:
-            worker, refusal = plan_flip(worker_id, role, self._workers())
+            worker, refusal = plan_flip(worker_id, role, self._workers(), leaves=bool(group))
             if worker is None or refusal is not None:
                 raise refusal or ChangeRefused(f"There is no worker '{worker_id}'.")
-            if is_dry_run or worker.role is role:
+            if is_dry_run or (worker.role is role and group in ("", worker.group)):
                 return FlipResponse(worker.role, worker.num_running + worker.num_waiting)
             method = control_stubs.WORKER_FLIP.unary(self._channels.get(worker.ref.address))
             return await rpc.call(
-                method, FlipRequest(role, worker.ref.incarnation), timeout_s=_FLIP_TIMEOUT_S, retries=1
+                method, FlipRequest(role, worker.ref.incarnation, group), timeout_s=_FLIP_TIMEOUT_S, retries=1
             )
 
     def begin_rollout(self, roles: Sequence[Role], *, is_dry_run: bool = False) -> list[str]:

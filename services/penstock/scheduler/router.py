@@ -75,6 +75,9 @@ class Router:
     def heartbeat(self, request: HeartbeatRequest) -> bool:
         """Take in a worker's load; False when it must register first."""
         state = request.state
+        if state.group != self.group:  # it has moved, and has to register there
+            self.gone(state.ref.worker_id)
+            return False
         heard = self._book.heartbeat(state, self._now_s())
         if heard is Heard.UNKNOWN:
             return False

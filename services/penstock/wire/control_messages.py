@@ -28,6 +28,7 @@ class MoveRequest:
     worker_id: str
     role: Role
     is_dry_run: bool = False
+    group: str = ""  # to move to; empty: it stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class DrainResponse:
 class FlipRequest:
     role: Role
     incarnation: int  # the life of the worker that is meant
+    group: str = ""  # to move to, once what it holds has ended; empty: it stays
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,8 @@ class Worker:
     def __init__(self, settings: WorkerSettings, runner: Runner, tracer: Tracer = OFF) -> None:
         self._settings = settings
         self._role = Role(settings.role)
+        self._group = settings.group
+        self._moving: asyncio.Task[None] | None = None
         self._drain_timeout_s = settings.drain_timeout_s
         self._runner = runner
         self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
@@ -186,7 +188,20 @@ class Worker:
         if previous is not self._role:
             log.info("%s worker is now a %s worker", previous.value, self._role.value)
             self._registration.announce()
+        if request.group not in ("", self._group) and self._moving is None:
+            self._moving = asyncio.create_task(self._move(request.group))
         return FlipResponse(previous, len(self._engine.book.owners))
+
+    async def _move(self, group: str) -> None:
+        """Take nothing new, finish or hand back what is held, then be a member of another group."""
+        book = self._engine.book
+        await self._empty(self._settings.drain_timeout_s)
+        self._prefiller.fail_all(Draining("The worker moves to another group."))
+        self._decoder.fail_all(Draining("The worker moves to another group."))
+        log.info("moved from group %s to group %s", self._group, group)
+        self._group, self._moving = group, None
+        book.is_draining = False
+        self._registration.announce()
 
     def state(self) -> WorkerState:
         """How the worker is, for a heartbeat."""
@@ -194,7 +209,7 @@ class Worker:
         return WorkerState(
             ref=self._ref,
             role=self._role,
-            group=settings.group,
+            group=self._group,
             model=self._runner.info.name,
             revision=self._runner.info.revision,
             metrics_address=self._metrics_address,
@@ -227,17 +242,23 @@ class Worker:
         )
 
     async def _drain(self) -> None:
-        book, timeout_s = self._engine.book, self._drain_timeout_s
+        if self._moving is not None:
+            self._moving.cancel()
+        await self._server.set_serving(False)
+        await self._empty(self._drain_timeout_s)
+        self._farewell = Draining("The worker is going away.")
+
+    async def _empty(self, timeout_s: float) -> None:
+        """Take nothing new, and let what is held end, for a while."""
+        book = self._engine.book
         book.is_draining = True
         self._registration.announce()
-        await self._server.set_serving(False)
         log.info("draining: %d sequences to finish within %.0f s", len(book.owners), timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 await wait_until_empty(book)
         except TimeoutError:
             log.warning("%d sequences are handed back to their gateways", len(book.owners))
-        self._farewell = Draining("The worker is going away.")
 
     def _open_link(self, ref: WorkerRef, calls: AsyncIterator[LinkCalls]) -> AsyncIterator[LinkEvents]:
         return aiter(stubs.decode_link(self._channels.get(ref.address), clock.now_s)(calls))

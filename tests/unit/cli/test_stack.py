@@ -67,3 +67,8 @@ def test_takes_every_flag_it_does_not_decide_itself() -> None:
     names = {field.name for field in up_fields()}
     assert {"prefill", "decode", "mixed", "port", "model", "engine", "dtype", "device", "kv_memory_bytes"} <= names
     assert not names & {"worker_id", "role", "address", "scheduler_address", "gateway_id"}
+
+
+def test_groups_that_rules_name_get_a_router() -> None:
+    stack = stack_of(group="chat", group_rules="long:prompt_tokens>=8000,acme:tenant=acme,chat:priority>1")
+    assert stack.scheduler.groups == ("chat", "long", "acme")

@@ -122,3 +122,12 @@ def test_only_changes_that_gateways_must_hear_of_grow_the_version(router: Router
     router.heartbeat(HeartbeatRequest(make_worker("p0", is_draining=True)))
     assert router.version == version + 1
     assert {worker.ref.worker_id for worker in router.view(RolesView()).workers if worker.is_draining} == {"p0"}
+
+
+def test_a_worker_that_has_moved_to_another_group_is_let_go(router: Router, make_worker: MakeWorker) -> None:
+    version = router.version
+    assert not router.heartbeat(HeartbeatRequest(make_worker("p0", group="long")))  # it has to register there
+    assert "p0" not in {worker.ref.worker_id for worker in router.workers}
+    assert router.version == version + 1
+    router.gone("p0")  # heard of once more, by somebody else
+    assert router.version == version + 1

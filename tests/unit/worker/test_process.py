@@ -218,6 +218,39 @@ async def test_a_flip_changes_the_role_at_once_and_finishes_what_is_held(one: Pr
     await one.worker.close()
 
 
+@in_process(WorkerSettings(worker_id="decode-0", role="decode", drain_timeout_s=3.0))
+async def test_a_move_to_another_group_waits_until_it_is_idle(one: Process) -> None:
+    running = asyncio.create_task(one.worker.run(one.stop))
+    one.start(0)
+    await pass_time(2.5 * STEP_S)
+    one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
+    await settle()
+    state = one.worker.state()
+    assert (state.group, state.role, state.is_draining) == ("default", Role.PREFILL, True)
+    await pass_time(20 * STEP_S)
+    assert [(end.handle, end.error) for end in one.ends()] == [(0, None)]
+    state = one.worker.state()
+    assert (state.group, state.is_draining) == ("long", False)
+    assert one.states[-1].group == "long"  # the old router hears it, and lets it go
+    one.stop.set()
+    await running
+    await one.worker.close()
+
+
+@in_process(WorkerSettings(worker_id="decode-0", role="decode", drain_timeout_s=3.0))
+async def test_a_move_hands_back_what_does_not_end_in_time(one: Process) -> None:
+    running = asyncio.create_task(one.worker.run(one.stop))
+    one.start(0, max_tokens=100_000)
+    await pass_time(2.5 * STEP_S)
+    one.worker.flip(FlipRequest(Role.DECODE, one.worker.state().ref.incarnation, "long"))
+    await pass_time(3.5)
+    assert [(end.handle, type(end.error)) for end in one.ends()] == [(0, Draining)]
+    assert one.worker.state().group == "long"
+    one.stop.set()
+    await running
+    await one.worker.close()
+
+
 @in_process(WorkerSettings(worker_id="decode-0", role="decode"))
 async def test_a_flip_meant_for_another_life_or_for_what_it_cannot_be_is_refused(one: Process) -> None:
     incarnation = one.worker.state().ref.incarnation

@@ -40,9 +40,9 @@ def plan_scale(
 
 
 def plan_flip(
-    worker_id: str, role: Role, workers: Sequence[WorkerState]
+    worker_id: str, role: Role, workers: Sequence[WorkerState], *, leaves: bool = False
 ) -> tuple[WorkerState | None, ChangeRefused | None]:
-    """The worker as it is, and why it must not be flipped, if so."""
+    """The worker as it is, and why it must not be flipped, or leave the group, if so."""
     worker = next((member for member in workers if member.ref.worker_id == worker_id), None)
     if worker is None:
         known = ", ".join(sorted(member.ref.worker_id for member in workers)) or "none"
@@ -52,7 +52,8 @@ def plan_flip(
     if Role.ENCODER in (worker.role, role) and worker.role is not role:
         return worker, ChangeRefused("An encoder and a language worker hold different weights and cannot be flipped.")
     serving = [member for member in workers if not member.is_draining]
-    after = [replace(member, role=role) if member is worker else member for member in serving]
+    others = [member for member in serving if member is not worker]
+    after = others if leaves else [*others, replace(worker, role=role)]
     return worker, _stage_left_empty([member.role for member in serving], [member.role for member in after])
 
 

@@ -64,7 +64,7 @@ class Answer:
                     traceparent=caller.traceparent,
                 )
                 detokenizer = service.model.tokenizer.detokenizer(body.skip_special_tokens)
-                choice = Choice(index, service.dispatcher.generate(request), detokenizer, rules)
+                choice = Choice(index, service.dispatcher.generate(request, caller.tenant), detokenizer, rules)
                 choice.generation.timeline.arrived_s = caller.arrived_s
                 readers.append(ChoiceReader(choice, service.metrics, caller.arrived_s, service.now_s))
         return readers

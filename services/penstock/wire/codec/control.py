@@ -56,11 +56,13 @@ def scaled_from_wire(message: pb.ScaleResponse) -> ScaleResponse:
 
 
 def move_to_wire(request: MoveRequest) -> pb.MoveRequest:
-    return pb.MoveRequest(worker_id=request.worker_id, role=request.role, is_dry_run=request.is_dry_run)
+    return pb.MoveRequest(
+        worker_id=request.worker_id, role=request.role, is_dry_run=request.is_dry_run, group=request.group
+    )
 
 
 def move_from_wire(message: pb.MoveRequest) -> MoveRequest:
-    return MoveRequest(message.worker_id, Role(message.role), message.is_dry_run)
+    return MoveRequest(message.worker_id, Role(message.role), message.is_dry_run, message.group)
 
 
 def moved_to_wire(response: FlipResponse) -> pb.MoveResponse:

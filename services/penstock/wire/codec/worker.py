@@ -29,11 +29,11 @@ def drained_from_wire(message: pb.DrainResponse) -> DrainResponse:
 
 
 def flip_to_wire(request: FlipRequest) -> pb.FlipRequest:
-    return pb.FlipRequest(role=request.role, incarnation=request.incarnation)
+    return pb.FlipRequest(role=request.role, incarnation=request.incarnation, group=request.group)
 
 
 def flip_from_wire(message: pb.FlipRequest) -> FlipRequest:
-    return FlipRequest(Role(message.role), message.incarnation)
+    return FlipRequest(Role(message.role), message.incarnation, message.group)
 
 
 def flipped_to_wire(response: FlipResponse) -> pb.FlipResponse:

@@ -41,14 +41,16 @@ class ScaleResponse(_message.Message):
     def __init__(self, changes: _Optional[_Iterable[_Union[ScaleChange, _Mapping]]] = ...) -> None: ...
 
 class MoveRequest(_message.Message):
-    __slots__ = ("worker_id", "role", "is_dry_run")
+    __slots__ = ("worker_id", "role", "is_dry_run", "group")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     IS_DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     role: str
     is_dry_run: bool
-    def __init__(self, worker_id: _Optional[str] = ..., role: _Optional[str] = ..., is_dry_run: _Optional[bool] = ...) -> None: ...
+    group: str
+    def __init__(self, worker_id: _Optional[str] = ..., role: _Optional[str] = ..., is_dry_run: _Optional[bool] = ..., group: _Optional[str] = ...) -> None: ...
 
 class MoveResponse(_message.Message):
     __slots__ = ("previous_role", "num_sequences")

@@ -17,12 +17,14 @@ class DrainResponse(_message.Message):
     def __init__(self, num_sequences: _Optional[int] = ...) -> None: ...
 
 class FlipRequest(_message.Message):
-    __slots__ = ("role", "incarnation")
+    __slots__ = ("role", "incarnation", "group")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     role: str
     incarnation: int
-    def __init__(self, role: _Optional[str] = ..., incarnation: _Optional[int] = ...) -> None: ...
+    group: str
+    def __init__(self, role: _Optional[str] = ..., incarnation: _Optional[int] = ..., group: _Optional[str] = ...) -> None: ...
 
 class FlipResponse(_message.Message):
     __slots__ = ("previous_role", "num_sequences")

@@ -72,3 +72,11 @@ def test_refuses_a_flip(case: str, worker_id: str, role: Role, says: str) -> Non
     refusal = plan_flip(worker_id, role, workers)[1]
     assert refusal is not None, case
     assert says in refusal.message
+
+
+def test_the_last_of_its_stage_does_not_leave_the_group() -> None:
+    workers = [worker("p0", P), worker("p1", P), worker("d0", D)]
+    assert plan_flip("p1", P, workers, leaves=True)[1] is None
+    refusal = plan_flip("d0", D, workers, leaves=True)[1]
+    assert refusal is not None
+    assert "no worker for decode" in refusal.message
