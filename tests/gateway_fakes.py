@@ -102,6 +102,10 @@ class FakeDispatcher:
             self._say(generation, tokens[: request.sampling.max_tokens], 0, request.sampling.max_tokens)
         return generation
 
+    def deliver(self, generation: Generation, position: int) -> None:
+        """By hand: one token."""
+        generation.deliver(position, tokens_of(self.text)[position])
+
     def _say(self, generation: Generation, tokens: Sequence[SampledToken], at: int, max_tokens: int) -> None:
         if generation.is_ended:
             return

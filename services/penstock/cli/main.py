@@ -14,6 +14,7 @@ from penstock.runtime.settings import set_unless_given
 COMMANDS = {
     "up": "run the whole system on this machine",
     "status": "show pools, workers, load and transports",
+    "top": "watch load, latencies, pools and role changes, once a second",
     "chat": "talk to the model in the terminal",
     "simulate": "run a scenario file in virtual time, with the policies of the live system",
     "trace": "where the time of one request went",

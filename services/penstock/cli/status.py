@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.live_feed import states
 from penstock.core.errors import InternalError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -25,25 +27,35 @@ def status(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print what the gateway answered, for programs")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="again every second, until Ctrl-C")] = False,
 ) -> None:
     """Show pools, workers, load, transports and versions."""
+    console = Console()
     with connect(url, api_key) as client:
+        if watch:
+            with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+                for state in states(client):
+                    live.update(show(state), refresh=True)
         cluster = get_json(client, "/cluster")
     if as_json:
         print(json.dumps(cluster, indent=2))
-        return
-    try:
-        parts = [part for group in cluster["groups"] for part in ("", pools(group), "", load(group), "", links(group))]
-        parts.insert(0, headline(cluster["gateway"]))
-    except KeyError as error:
-        raise InternalError(f"The gateway says nothing of {error}; is it of another version? --json works.") from error
-    Console().print(*parts, sep="\n")
+    else:
+        console.print(show(cluster))
 
 
 def main(argv: list[str]) -> int:
     """Run `penstock status`."""
     app(argv, prog_name="penstock status")
     return 0
+
+
+def show(cluster: _Json) -> Group:
+    """The gateway, then each group."""
+    try:
+        parts = [part for group in cluster["groups"] for part in ("", pools(group), "", load(group), "", links(group))]
+        return Group(headline(cluster["gateway"]), *parts)
+    except KeyError as error:
+        raise InternalError(f"The gateway says nothing of {error}; is it of another version? --json works.") from error
 
 
 def headline(gateway: _Json) -> str:

@@ -21,3 +21,24 @@ class Histogram:
     @property
     def count(self) -> int:
         return sum(self.counts)
+
+    def since(self, earlier: Sequence[int]) -> list[int]:
+        """Counts of the values observed since `counts` were these."""
+        return [now - before for now, before in zip(self.counts, earlier, strict=True)]
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], fraction: float) -> float | None:
+    """The value below which `fraction` of the values lie, as Prometheus estimates it: linear within a bucket.
+
+    None without values; beyond the last bound it is that bound.
+    """
+    rank = fraction * sum(counts)
+    below = 0
+    for index, count in enumerate(counts):
+        if count and below + count >= rank:
+            if index == len(bounds):
+                return bounds[-1]
+            low = bounds[index - 1] if index else 0.0
+            return low + (bounds[index] - low) * (rank - below) / count
+        below += count
+    return None

@@ -118,12 +118,14 @@ async def serve_http(app: App, listener: socket.socket, stop: asyncio.Event, dra
     host, port = listener.getsockname()[:2]
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[listener]))
+        feeding = group.create_task(app.feed.run())
         # what lives now lives for ever; collections need not look at it
         gc.collect()
         gc.freeze()
         log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await stop.wait()
         server.should_exit = True
+        feeding.cancel()
 
 
 def _listen(host: str, port: int) -> socket.socket:

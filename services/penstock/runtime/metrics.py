@@ -83,8 +83,12 @@ class _Family(Collector, Generic[Child]):
             child = self._children[values] = self._new()
         return child
 
+    def items(self) -> list[tuple[tuple[str, ...], Child]]:
+        """Every child with its label values, the fixed ones left out."""
+        return list(self._children.items())
+
     def collect(self) -> Iterable[Metric]:
-        children = list(self._children.items())
+        children = self.items()
         yield render(self.spec, ((self._fixed + values, _shown(child)) for values, child in children))
 
     def describe(self) -> Iterable[Metric]:

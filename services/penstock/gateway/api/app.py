@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from penstock.core.errors import Draining, InternalError, PenstockError
-from penstock.gateway.api import generate, requests, state, tokens
+from penstock.gateway.api import generate, live, requests, state, tokens
 from penstock.gateway.api.accounting import close_account
 from penstock.gateway.api.caller import Caller, identify
 from penstock.gateway.api.error_body import MethodNotAllowed, NotFound, error_body, error_headers
 from penstock.gateway.api.exchange import Exchange, Receive, Scope, Send
+from penstock.gateway.api.live import Feed
+from penstock.gateway.api.pulse import Pulse
 from penstock.gateway.api.request_log import RequestRecord
 from penstock.gateway.api.service import Service
 from penstock.runtime.telemetry import set_request_id
@@ -57,11 +59,13 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.feed = Feed(Pulse(service))  # its `run` is the process's to start
+        self._routes = {**ROUTES, live.PATH: Route("GET", self.feed.live)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
         path = next(filter(exchange.path.startswith, FOLDERS), exchange.path)
-        route = ROUTES.get(path)
+        route = self._routes.get(path)
         record = self._open_account(exchange, path) if route in COMPLETIONS else None
         error: PenstockError | None = InternalError("The answer could not be sent.")
         try:

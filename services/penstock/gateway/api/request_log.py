@@ -5,7 +5,7 @@ is full the oldest goes. `/cluster/requests` serves it, `penstock trace` and the
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.core.timeline import Slo, Span, summarize
@@ -98,6 +98,10 @@ class RequestLog:
         record.choices = ()
         self._finished.append(record)
         self._count()
+
+    def running(self) -> Collection[RequestRecord]:
+        """Those that have not ended, oldest first."""
+        return self._running.values()
 
     def latest(self, num_requests: int) -> list[RequestRecord]:
         """All running ones, oldest first, then the last finished ones, newest first."""

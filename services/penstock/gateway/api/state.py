@@ -12,21 +12,15 @@ from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.error_body import error_body
 from penstock.gateway.api.exchange import Exchange
 from penstock.gateway.api.service import Service
+from penstock.gateway.page import PAGE, PAGE_HEADERS
 from penstock.wire.messages import MembershipView
 
 MODELS_PATH = "/v1/models"
 
-_PAGE = """<!doctype html><meta charset="utf-8"><title>Penstock</title>
-<h1>Penstock gateway</h1>
-<p>Serves an OpenAI-compatible API under <code>/v1</code>: chat/completions, completions, models.</p>
-<ul><li><a href="/v1/models">models</a><li><a href="/cluster">cluster</a><li><a href="/ready">ready</a>
-<li><a href="/health">health</a><li><a href="/metrics">metrics</a></ul>
-"""
-
 
 async def page(_service: Service, exchange: Exchange, _caller: Caller) -> None:
-    """Says what this is."""
-    await exchange.respond(_PAGE.encode(), content_type=b"text/html; charset=utf-8")
+    """The live page: one document, with its style and its program in it."""
+    await exchange.respond(PAGE, content_type=b"text/html; charset=utf-8", headers=PAGE_HEADERS)
 
 
 async def models(service: Service, exchange: Exchange, _caller: Caller) -> None:
@@ -96,6 +90,11 @@ async def targets(service: Service, exchange: Exchange, _caller: Caller) -> None
 
 async def cluster(service: Service, exchange: Exchange, _caller: Caller) -> None:
     """The system as this gateway sees it; what `penstock status` shows."""
+    await exchange.respond_json(cluster_view(service))
+
+
+def cluster_view(service: Service) -> dict[str, Any]:
+    """The gateway, and every group with its workers."""
     gateway = {
         "id": service.gateway_id,
         "version": penstock.__version__,
@@ -104,7 +103,7 @@ async def cluster(service: Service, exchange: Exchange, _caller: Caller) -> None
         "num_waiting": service.dispatcher.num_waiting,
     }
     groups = [_group(view, service.now_s()) for view in service.dispatcher.membership()]
-    await exchange.respond_json({"gateway": gateway, "groups": groups})
+    return {"gateway": gateway, "groups": groups}
 
 
 def _group(view: MembershipView, now_s: float) -> dict[str, Any]:
