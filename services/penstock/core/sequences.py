@@ -66,8 +66,8 @@ class SequenceBook:
         self.is_draining = False
         self.on_work: Callable[[], None] = lambda: None
         self._limits = limits
-        self._now_s = now_s
-        self._in_step: dict[Sequence, None] = {}  # in the batch's order: what is freed first is evicted first
+        self.now_s = now_s
+        self.in_step: dict[Sequence, None] = {}  # in the batch's order: what is freed first is evicted first
         self._room_watchers: dict[object, Callable[[], None]] = {}
 
     @property
@@ -106,7 +106,7 @@ class SequenceBook:
         sequence = Sequence(
             request=request,
             token_ids=[*request.prompt_token_ids, *request.output_token_ids],
-            arrived_s=self._now_s(),
+            arrived_s=self.now_s(),
             block_hashes=list(request.block_hashes),
             is_prefill_only=is_prefill_only,
         )
@@ -144,7 +144,7 @@ class SequenceBook:
         if self.owners.pop(sequence, None) is None:
             return
         self.stop(sequence)
-        if sequence not in self._in_step:
+        if sequence not in self.in_step:
             self._free_blocks(sequence)
 
     def stop(self, sequence: Sequence) -> None:
@@ -174,30 +174,31 @@ class SequenceBook:
         if admitted:
             self.waiting = admitted | self.waiting
 
-    def match_prefixes(self, max_tokens: int) -> None:
-        """Give the sequences that may start now the longest cached prefix there is by now."""
-        for sequence in self.waiting:
+    def match_prefixes(self, prompts: Iterable[Sequence], max_tokens: int) -> None:
+        """Give those of `prompts` that may start now the longest cached prefix there is by now."""
+        for sequence in prompts:
             if max_tokens <= 0:
                 return
-            self._match_prefix(sequence)
+            if sequence in self.waiting:
+                self._match_prefix(sequence)
             max_tokens -= sequence.num_tokens_to_run
 
     def begin_step(self, items: Iterable[ScheduledSequence]) -> None:
-        """Give every item the blocks it lacks, and keep them until `end_step`."""
+        """Give every item the blocks it lacks, and keep them until `end_step`: the step may be paused meanwhile."""
         for item in items:
             sequence = item.sequence
             sequence.block_ids += self._take(num_new_blocks(sequence, item.end, self.pool.block_size))
             if sequence in self.waiting:
                 del self.waiting[sequence]
                 self.running[sequence] = None
-        self._in_step = {item.sequence: None for item in items}
+            self.in_step[sequence] = None
 
-    def end_step(self) -> None:
+    def end_step(self, items: Iterable[ScheduledSequence]) -> None:
         """Free the blocks of sequences that were released while their step ran."""
-        for sequence in self._in_step:
-            if sequence not in self.owners:
-                self._free_blocks(sequence)
-        self._in_step = {}
+        for item in items:
+            del self.in_step[item.sequence]
+            if item.sequence not in self.owners:
+                self._free_blocks(item.sequence)
 
     def enter_full_blocks(self, sequence: Sequence) -> None:
         """Make the newly filled blocks of a sequence known to the prefix cache."""

@@ -3,78 +3,73 @@
 Life of a request: prefill (step 4) and decode (step 8) both pass here. The live loop (`engine.loop`) and the simulated
 one (`simulator.engine`) differ only in how a step is run, and so cannot drift apart:
 
-    begin --> items --(a model, or its cost model, runs them)--> finish --> owners hear of their tokens
+    begin --> step --(a model, or its cost model, runs it)--> finish --> owners hear of their tokens
+      ^         '--should_yield, at an arrival--> pause, at the next layer boundary --.
+      '-------------------------------------------------------------------------------'
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
 
-from penstock.core.measured_costs import MeasuredCosts
-from penstock.core.policies import prefill_first
-from penstock.core.policies.batching import BatchLimits, BatchPlan, plan_batch
+from penstock.core.policies.prefill_preemption import RunningPrefill, should_yield
+from penstock.core.prompt_choice import prompts_in_order
+from penstock.core.schedule import Schedule
 from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent
+from penstock.core.step import Items, Step
+from penstock.core.step_accounts import StepAccounts
+from penstock.core.step_composition import Composer
+from penstock.core.step_cost import StepCost
 from penstock.core.types import FinishReason, SampledToken, ScheduledSequence, Sequence
+from penstock.core.urgency import batch_priority, batch_s
 
-Items = tuple[ScheduledSequence, ...]
 EndOf = Callable[[Sequence], FinishReason | None]
 """Why the token just appended is a sequence's last, or None when it goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How a worker composes its steps."""
-
-    limits: BatchLimits = field(default_factory=BatchLimits)
-    is_prefill_first: bool = False  # vLLM's schedule before chunked prefill, instead of stall-free batching
-
-
-@dataclass(slots=True)
-class EngineTotals:
-    """What a worker's steps have done since it began."""
-
-    num_steps: int = 0
-    num_prompt_tokens: int = 0  # computed, not those found in the prefix cache
-    num_sampled_tokens: int = 0
-    num_looked_up_tokens: int = 0
-    num_cached_tokens: int = 0
-    num_preemptions: int = 0
-    busy_s: float = 0.0
-
-
 class StepPlanner:
-    """Plans and enters the steps of one worker's book."""
+    """Plans and enters the steps of one worker's book. `predict` knows what steps cost; else what was measured."""
 
-    def __init__(self, book: SequenceBook, schedule: Schedule, end_of: EndOf) -> None:
+    def __init__(
+        self, book: SequenceBook, schedule: Schedule, end_of: EndOf, predict: Callable[[], StepCost] | None = None
+    ) -> None:
         self.book = book
-        self.costs = MeasuredCosts()
-        self.totals = EngineTotals()
+        self.accounts = StepAccounts()
         self._schedule = schedule
         self._end_of = end_of
-        self._last_decode_s: float | None = None
+        self._predict = predict or self.accounts.costs.step_cost
+        self._composer = Composer(book, schedule, self._predict, self.accounts)
+        self._paused: list[Step] = []
 
-    def begin(self) -> Items:
-        """What to run now, with its blocks; nothing when there is nothing that can."""
-        book, totals = self.book, self.totals
-        items = self._plan().items
-        if not items:
-            self._last_decode_s = None
-            return ()
-        starting = [item.sequence for item in items if item.sequence in book.waiting]
-        book.begin_step(items)
+    @property
+    def num_paused(self) -> int:
+        return len(self._paused)
+
+    def begin(self) -> Step | None:
+        """What to run now, with its blocks; None when there is nothing that can. A paused step may be resumed."""
+        book = self.book
+        book.readmit()
+        self._drop_cancelled()
+        prompts = self._prompts()
+        if self._paused and (step := self._most_urgent_paused(prompts)) is not None:
+            self._paused.remove(step)
+            return step
+        step = self._composer.compose(prompts)
+        if step is None:
+            self.accounts.idle()
+            return None
+        starting = [item.sequence for item in step.entering if item.sequence in book.waiting]
+        book.begin_step(step.entering)
         for sequence in starting:
-            totals.num_looked_up_tokens += sequence.num_tokens
-            totals.num_cached_tokens += sequence.num_cached_tokens
+            self.accounts.start(sequence)
             book.owners[sequence].on_start(sequence)
-        return items
+        return step
 
-    def finish(self, items: Items, tokens: Iterable[SampledToken | None], duration_s: float, ended_s: float) -> None:
-        """A step has run: enter what it computed and sampled, and tell the owners."""
-        book, end_of = self.book, self._end_of
-        self._learn(items, duration_s, ended_s)
+    def finish(self, step: Step, tokens: Iterable[SampledToken | None], duration_s: float) -> None:
+        """A step has run: enter what it computed and sampled (`tokens` of `step.ending`), and tell the owners."""
+        book, end_of, ending = self.book, self._end_of, step.ending
+        self.accounts.enter(ending, step.paused_after_s + duration_s, book.now_s())
         events: dict[SequenceOwner, list[TokenEvent]] = defaultdict(list)
-        for item, token in zip(items, tokens, strict=True):
+        for item, token in zip(ending, tokens, strict=True):
             sequence = item.sequence
             if sequence.is_cancelled:
                 continue
@@ -89,56 +84,66 @@ class StepPlanner:
                 book.release(sequence)
             elif sequence.is_prefill_only:
                 del book.running[sequence]
-        book.end_step()
+        self._composer.passed(step)
+        book.end_step(ending)
         for owner, gained in events.items():
-            owner.on_tokens(self.totals.num_steps, gained)
+            owner.on_tokens(self.accounts.totals.num_steps, gained)
 
-    def learn_decodes(self, times_s: SequenceOf[float], num_sampled: int) -> None:
-        """Steps ended at `times_s`, each of which sampled so many tokens."""
-        for time_s in times_s:
-            if self._last_decode_s is not None:
-                self.costs.add_decode(time_s - self._last_decode_s)
-            self._last_decode_s = time_s
-        self.totals.num_steps += len(times_s)
-        self.totals.num_sampled_tokens += num_sampled * len(times_s)
+    # --- yielding between two layers ----------------------------------------------------------------------------------
 
-    def _learn(self, items: Items, duration_s: float, ended_s: float) -> None:
-        num_tokens = sum(item.num_tokens for item in items)
-        is_sampled = [item.is_sampled for item in items]
-        num_decodes = sum(item.num_tokens == 1 and sampled for item, sampled in zip(items, is_sampled, strict=True))
-        self.totals.num_prompt_tokens += num_tokens - num_decodes
-        self.totals.busy_s += duration_s
-        if num_decodes < len(items):
-            self.costs.add_prefill(num_tokens, duration_s)
-        if not num_decodes:
-            self._last_decode_s = None
-        self.learn_decodes([ended_s], sum(is_sampled))
-        if not num_decodes:
-            self._last_decode_s = None
+    def can_pause(self, step: Step) -> bool:
+        """Steps that decode cannot: streams would wait. Nor can prompts that stay here: they may be preempted."""
+        if self._schedule.guards is None or step.cohort:
+            return False
+        return all(item.sequence.is_prefill_only for item in step.items)
 
-    # --- planning -----------------------------------------------------------------------------------------------------
+    def should_yield(self, step: Step, progress: float) -> bool:
+        """Whether the running step, that far through its layers, is to pause for somebody. Asked when one arrives."""
+        guards = self._schedule.guards
+        if guards is None or not self.book.waiting or not self.can_pause(step):
+            return False
+        prompts = self._prompts()
+        members = [item.sequence for item in step.items]
+        running = RunningPrefill(members, progress, step.num_pauses)
+        now_s = self.book.now_s()
+        return should_yield(running, prompts[0], len(self._paused), self._predict(), now_s, guards)
 
-    def _plan(self) -> BatchPlan:
-        book, limits = self.book, self._schedule.limits
-        book.readmit()
-        book.match_prefixes(limits.max_tokens)
-        plan = self._plan_once()
-        while plan.preempted:  # blocks they shared did not come free: plan again with those that did
-            for sequence in plan.preempted:
-                book.preempt(sequence)
-            self.totals.num_preemptions += len(plan.preempted)
-            plan = plan_batch(book.running, (), limits, book.pool.num_free, book.pool.block_size)
-        return plan
+    def pause(self, step: Step, progress: float, duration_s: float) -> None:
+        """The step has stopped between two layers; it keeps its blocks until it is resumed and ends."""
+        step.progress, step.paused_after_s = progress, step.paused_after_s + duration_s
+        step.num_pauses += 1
+        self.accounts.totals.num_yields += 1
+        self._paused.append(step)
 
-    def _plan_once(self) -> BatchPlan:
-        book, limits, pool = self.book, self._schedule.limits, self.book.pool
-        if not self._schedule.is_prefill_first:
-            return plan_batch(book.running, book.waiting, limits, pool.num_free, pool.block_size)
-        choice = prefill_first.choose(
-            book.running, book.waiting, limits.max_tokens, limits.max_sequences, pool.num_free, pool.block_size
-        )
-        limits = BatchLimits(choice.max_tokens, limits.max_sequences)
-        return plan_batch(choice.running, choice.waiting, limits, pool.num_free, pool.block_size)
+    def _drop_cancelled(self) -> None:
+        for step in list(self._paused):
+            if all(item.sequence.is_cancelled for item in step.items):
+                self._paused.remove(step)
+                self.book.end_step(step.items)
+
+    def _most_urgent_paused(self, prompts: list[Sequence]) -> Step | None:
+        """The paused step to resume; None when a prompt is more urgent than all of them."""
+        cost, now_s = self._predict(), self.book.now_s()
+
+        def priority(step: Step) -> float:
+            members = [item.sequence for item in step.items]
+            return batch_priority(members, (1.0 - step.progress) * batch_s(members, cost), now_s)
+
+        best = max(self._paused, key=priority)
+        if prompts and batch_priority(prompts[:1], batch_s(prompts[:1], cost), now_s) > priority(best):
+            return None
+        return best
+
+    def _prompts(self) -> list[Sequence]:
+        """Prompts that may run and are not in a step already, as they are to be served."""
+        book = self.book
+        under_way = [s for s in book.running if s.num_tokens_to_run > 1 and s not in book.in_step]
+        prompts = [*under_way, *book.waiting]
+        if book.waiting:
+            is_shared = self.accounts.see_tenants(book.owners)
+            tenants = self.accounts.tenants if is_shared else None
+            return prompts_in_order(prompts, self._schedule.order, self._predict, book.now_s(), tenants)
+        return prompts
 
 
 def owned_by(book: SequenceBook, items: Items) -> dict[SequenceOwner, list[ScheduledSequence]]:

@@ -67,6 +67,7 @@ class Request:
     block_hashes: SequenceOf[bytes] = ()  # core.blocks.hash_blocks(prompt + output, salt); one per HASH_BLOCK_TOKENS
     first_token_deadline_s: float = float("inf")  # local monotonic clock
     priority: int = 0  # larger is more urgent
+    tenant: str = ""  # whose service it counts as
     traceparent: str = ""
 
     @property

@@ -35,6 +35,12 @@ def slack_priority(deadline_s: float, remaining_s: float, now_s: float) -> float
     return sign / max(abs(deadline_s - now_s), _SOON_S)
 
 
+def batch_priority(sequences: Iterable[Sequence], remaining_s: float, now_s: float) -> float:
+    """Of prompts that run together and take `remaining_s`: as urgent as the most urgent that will be in time."""
+    deadlines_s = [sequence.request.first_token_deadline_s for sequence in sequences]
+    return max(slack_priority(deadline_s, remaining_s, now_s) for deadline_s in deadlines_s)
+
+
 def batch_s(sequences: Iterable[Sequence], cost: StepCost) -> float:
     """Predicted time to run what is left of these prompts in one step."""
     return cost.step_s((sequence.num_computed_tokens, sequence.num_tokens_to_run) for sequence in sequences)

@@ -16,7 +16,7 @@ from penstock.core.errors import InvalidSettings, UnsupportedModel
 from penstock.core.kv_layout import KvLayout
 from penstock.core.types import Batch, ModelInfo, SampledToken, ScheduledSequence, StepOutput, TokenLogprobs
 from penstock.engine.options import EngineOptions, read_json
-from penstock.engine.runner import LayersDone
+from penstock.engine.runner import LayerGate, LayersDone
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 MASK = (1 << 64) - 1
@@ -116,14 +116,32 @@ class MockRunner:
     def info(self) -> ModelInfo:
         return self._info
 
-    async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:
+    async def execute(
+        self, batch: Batch, on_layers_done: LayersDone | None = None, gate: LayerGate | None = None
+    ) -> StepOutput:
         duration_s = self._costs.of(batch)
-        await self._sleep(duration_s)
+        if gate is None:
+            await self._sleep(duration_s)
+        else:
+            num_before = gate.num_layers_done
+            await self._sleep_by_layer(duration_s, gate)
+            num_layers = self._memory.layout.num_layers
+            duration_s *= (gate.num_layers_done - num_before) / num_layers
+            if gate.num_layers_done < num_layers:
+                gate.paused = batch
+                return StepOutput(batch.step, (), duration_s)
         tokens = tuple(self._run(item) for item in batch.items)
         if on_layers_done:
             for layer in range(self._memory.layout.num_layers):
                 on_layers_done(range(layer, layer + 1))
         return StepOutput(batch.step, tokens, duration_s)
+
+    async def _sleep_by_layer(self, duration_s: float, gate: LayerGate) -> None:
+        gate.paused, gate.is_pause_wanted = None, False
+        num_layers = self._memory.layout.num_layers
+        while gate.num_layers_done < num_layers and not gate.is_pause_wanted:
+            await self._sleep(duration_s / num_layers)
+            gate.num_layers_done += 1
 
     def close(self) -> None:
         del self._slots

@@ -22,7 +22,7 @@ from penstock.engine.models.config import DTYPES, ModelConfig
 from penstock.engine.models.decoder import AfterLayer, Decoder
 from penstock.engine.models.rope import rope_table
 from penstock.engine.options import EngineOptions
-from penstock.engine.runner import LayersDone
+from penstock.engine.runner import LayerGate, LayersDone
 from penstock.engine.sampler import sample
 from penstock.engine.step_tensors import StepInputs, build_inputs, to_device
 from penstock.engine.weights import load_decoder
@@ -82,6 +82,15 @@ class Model:
     attention: Attention
 
 
+@dataclass(slots=True, eq=False)
+class ForwardPass:
+    """A step on its way through the layers; between two of them it may be paused, and then holds its activations."""
+
+    inputs: StepInputs
+    num_layers_done: int = 0
+    hidden: torch.Tensor | None = None  # [num_tokens, hidden] after those layers, while paused
+
+
 class ModelRunner:
     """A Runner on torch. All that touches tensors happens in the executor's one thread."""
 
@@ -103,19 +112,33 @@ class ModelRunner:
     def info(self) -> ModelInfo:
         return self._info
 
-    async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:
-        loop = asyncio.get_running_loop()
-        inputs = build_inputs(batch, self._memory.layout.block_size, self._eos_token_ids)
+    async def execute(
+        self, batch: Batch, on_layers_done: LayersDone | None = None, gate: LayerGate | None = None
+    ) -> StepOutput:
+        loop, num_layers = asyncio.get_running_loop(), self._memory.layout.num_layers
+        begin_s = now_s()
+        if gate is not None and isinstance(gate.paused, ForwardPass):
+            forward = gate.paused
+            gate.paused, gate.is_pause_wanted = None, False
+        else:
+            forward = ForwardPass(build_inputs(batch, self._memory.layout.block_size, self._eos_token_ids))
 
-        def after_layer(layer: int) -> None:
+        def after_layer(layer: int) -> bool:
+            forward.num_layers_done = layer + 1
             if on_layers_done and (group := self._layer_groups.get(layer)):
                 self._wait_for_device()
                 loop.call_soon_threadsafe(on_layers_done, group)
+            if gate is None:
+                return False
+            gate.num_layers_done = layer + 1
+            return gate.is_pause_wanted
 
-        begin_s = now_s()
-        sampled = await loop.run_in_executor(self._executor, self._forward, inputs, after_layer)
+        sampled = await loop.run_in_executor(self._executor, self._forward, forward, after_layer)
+        if gate is not None and forward.num_layers_done < num_layers:
+            gate.paused = forward
+            return StepOutput(batch.step, (), now_s() - begin_s)
         tokens: list[SampledToken | None] = [None] * len(batch.items)
-        for item, token in zip(inputs.sampled_items, sampled, strict=True):
+        for item, token in zip(forward.inputs.sampled_items, sampled, strict=True):
             tokens[item] = token
         return StepOutput(batch.step, tuple(tokens), now_s() - begin_s)
 
@@ -126,14 +149,19 @@ class ModelRunner:
         self._memory.close()
 
     @torch.inference_mode()
-    def _forward(self, inputs: StepInputs, after_layer: AfterLayer) -> list[SampledToken]:
+    def _forward(self, forward: ForwardPass, after_layer: AfterLayer) -> list[SampledToken]:
+        """From where the pass stands to its end, or to where `after_layer` stops it: then nothing is sampled."""
         assert self._model is not None, "closed"
-        decoder, attention = self._model.decoder, self._model.attention
+        decoder, attention, inputs = self._model.decoder, self._model.attention, forward.inputs
         is_small = inputs.num_tokens * decoder.num_weights < SMALL_STEP
         torch.set_num_threads(1 if is_small else self._num_threads)
         token_ids, last_tokens, step = to_device(inputs, decoder.device)
         attention.begin(step)
-        hidden = decoder.forward(token_ids, attention, after_layer)
+        hidden = decoder.embed(token_ids) if forward.hidden is None else forward.hidden
+        hidden = decoder.run_layers(hidden, attention, after_layer, forward.num_layers_done)
+        if forward.num_layers_done < self._memory.layout.num_layers:
+            forward.hidden = hidden
+            return []
         if not inputs.rows:
             return []
         if len(inputs.rows) < inputs.num_tokens:

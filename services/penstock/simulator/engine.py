@@ -8,7 +8,7 @@ of decode steps whose batch cannot change is one event:
 
 Whoever looks at the worker in between (`settle`) finds everything as of the last step that has ended; whoever changes
 what the next step would do (`poke`, called by the book) cuts the run after the step in flight. So a run is the same as
-its steps, which a test asserts.
+its steps, which a test asserts. A step of prompts alone may also be cut at its next layer boundary, and go on later.
 """
 
 from bisect import bisect_right
@@ -16,9 +16,11 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 from penstock.core.sequences import SequenceBook, SequenceOwner
-from penstock.core.step_planning import Items, StepPlanner, owned_by
+from penstock.core.step import Items, Step
+from penstock.core.step_planning import StepPlanner, owned_by
 from penstock.core.types import SampledToken, ScheduledSequence, Sequence
 from penstock.simulator.events import EventQueue
 from penstock.simulator.step_times import StepTimes
@@ -31,10 +33,15 @@ _Owned = dict[SequenceOwner, list[ScheduledSequence]]
 class Run:
     """One or more steps of the same items. `times_s` are the ends of all of them, `num_done` of which have passed."""
 
-    items: Items
+    step: Step
     began_s: float
     times_s: list[float]
     num_done: int = 0
+    layer_end: int | None = None  # where the step pauses, if it does
+
+    @property
+    def items(self) -> Items:
+        return self.step.items
 
     @property
     def last_end_s(self) -> float:
@@ -50,12 +57,13 @@ class SimulatedEngine:
 
     def __init__(self, planner: StepPlanner, times: StepTimes, layer_groups: list[range], events: EventQueue) -> None:
         self.book: SequenceBook = planner.book
-        self.costs = planner.costs
-        self.totals = planner.totals
+        self.costs = planner.accounts.costs
+        self.totals = planner.accounts.totals
         self.on_run: OnRun = lambda sequences, times_s: None
         self._planner = planner
         self._times = times
         self._layer_groups = layer_groups
+        self._num_layers = layer_groups[-1].stop
         self._events = events
         self._run: Run | None = None
         self._is_poked = False
@@ -72,6 +80,7 @@ class SimulatedEngine:
         """There may be something to do: begin, or end the run in progress early."""
         if self._run is not None:
             self._cut(self._run)
+            self._yield(self._run)
         elif not self._is_poked and not self._is_stopped:
             self._is_poked = True
             self._events.after(0.0, self._begin)
@@ -91,11 +100,11 @@ class SimulatedEngine:
         self._is_poked = False
         if self._run is not None or self._is_stopped:
             return
-        items = self._planner.begin()
-        if not items:
+        step = self._planner.begin()
+        if step is None:
             return
         now_s = self._events.now_s
-        run = self._run = Run(items, now_s, self._times.times(items, now_s))
+        run = self._run = Run(step, now_s, self._times.times(step, now_s))
         self._report_layers(run)
         self._events.at(run.times_s[-1], partial(self._end, run))  # after the last layers, which end with it
 
@@ -104,13 +113,14 @@ class SimulatedEngine:
         owned = owned_by(self.book, run.items)
         if not owned:
             return
-        end_s, num_layers = run.times_s[0], self._layer_groups[-1].stop
+        end_s, num_layers, num_passed = run.times_s[0], self._num_layers, round(run.step.progress * self._num_layers)
         for layers in self._layer_groups:
-            left_s = (end_s - run.began_s) * (num_layers - layers.stop) / num_layers
-            self._events.at(end_s - left_s, partial(self._on_layers, owned, layers))
+            if layers.stop > num_passed:
+                left_s = (end_s - run.began_s) * (num_layers - layers.stop) / (num_layers - num_passed)
+                self._events.at(end_s - left_s, partial(self._on_layers, run, owned, layers))
 
-    def _on_layers(self, owned: _Owned, layers: range) -> None:
-        if self._is_stopped:
+    def _on_layers(self, run: Run, owned: _Owned, layers: range) -> None:
+        if self._is_stopped or (run.layer_end is not None and layers.stop > run.layer_end):
             return
         for owner, items in owned.items():
             alive = [item for item in items if not item.sequence.is_cancelled]
@@ -127,10 +137,10 @@ class SimulatedEngine:
         for sequence in sequences:
             sequence.num_computed_tokens += len(times_s)
             sequence.token_ids += zeros
-        self._planner.learn_decodes(times_s, len(sequences))
+        self._planner.accounts.enter_decodes(times_s, len(sequences))
         self.totals.busy_s += times_s[-1] - run.last_end_s
         run.num_done = num_ended
-        run.items = tuple(ScheduledSequence(sequence, sequence.num_computed_tokens, 1) for sequence in sequences)
+        run.step.items = tuple(ScheduledSequence(sequence, sequence.num_computed_tokens, 1) for sequence in sequences)
         self.book.begin_step(run.items)
         for sequence in sequences:
             if sequence.block_hashes:
@@ -144,11 +154,30 @@ class SimulatedEngine:
             del run.times_s[run.num_done + 1 :]
             self._events.at(run.times_s[-1], partial(self._end, run))
 
+    def _yield(self, run: Run) -> None:
+        """Pause a step of prompts at its next layer boundary when somebody more urgent has come."""
+        step, num_layers = run.step, self._num_layers
+        began_s, end_s = run.began_s, run.times_s[-1]
+        if run.layer_end is not None or len(run.times_s) > 1 or end_s <= began_s:
+            return
+        progress = step.progress + (1 - step.progress) * (self._events.now_s - began_s) / (end_s - began_s)
+        layer_end = ceil(progress * num_layers - 1e-9)
+        if layer_end >= num_layers or not self._planner.should_yield(step, progress):
+            return
+        share = (layer_end / num_layers - step.progress) / (1 - step.progress)
+        run.layer_end = layer_end
+        run.times_s[-1] = max(self._events.now_s, began_s + share * (end_s - began_s))
+        self._events.at(run.times_s[-1], partial(self._end, run))
+
     def _end(self, run: Run) -> None:
         if self._run is not run or run.times_s[-1] != self._events.now_s:
             return  # it was cut, and has ended before
         self.settle()
-        tokens = [_TOKEN if item.is_sampled else None for item in run.items]
-        self._planner.finish(run.items, tokens, self._events.now_s - run.last_end_s, self._events.now_s)
+        duration_s = self._events.now_s - run.last_end_s
+        if run.layer_end is not None:
+            self._planner.pause(run.step, run.layer_end / self._num_layers, duration_s)
+        else:
+            tokens = [_TOKEN if item.is_sampled else None for item in run.step.ending]
+            self._planner.finish(run.step, tokens, duration_s)
         self._run = None
         self._begin()

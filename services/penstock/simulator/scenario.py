@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 from penstock.core.errors import InvalidSettings
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.policies.prefill_order import ORDERS
+from penstock.core.policies.prefill_preemption import PreemptionGuards
 from penstock.core.role_controller import RoleRules
 from penstock.core.route_book import RouteRules
+from penstock.core.schedule import Batching, ModelDepth, Schedule
 from penstock.core.step_cost import StepCost
-from penstock.core.step_planning import Schedule
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
@@ -28,7 +30,10 @@ class PoolSpec:
     count: int = 1
     cost: CostSpec = field(default_factory=CostSpec)
     step_overhead_s: float = 0.002  # a Python engine's own time around each forward pass
-    batching: str = "stall_free"  # or prefill_first: whole prompts before decodes, never together
+    batching: Batching = Batching.STALL_FREE
+    order: str = "urgency"  # of prompts; see policies.prefill_order
+    preempts_prefills: bool = True  # at layer boundaries, where prompts are handed over
+    tpot_slo_s: float = float("inf")  # what a step with decodes may take; inf: its tokens alone bound it
     max_step_tokens: int = 2048
     max_sequences: int = 256
     max_pending_tokens: int = 4096
@@ -38,14 +43,14 @@ class PoolSpec:
 
     def plan(self) -> WorkerPlan:
         """What each of its workers is like."""
-        if self.batching not in ("stall_free", "prefill_first"):
-            raise InvalidSettings("pools.batching", self.batching, "must be stall_free or prefill_first")
+        if self.order not in ORDERS:
+            raise InvalidSettings("pools.order", self.order, f"must be one of {', '.join(ORDERS)}")
         num_kv_tokens = self.num_kv_tokens or self.cost.shape.num_kv_tokens(self.cost.hardware, self.cost.tp)
         num_blocks = num_kv_tokens // self.block_size
         if num_blocks < 1:
             raise InvalidSettings("pools.num_kv_tokens", num_kv_tokens, "leaves no room for a single block")
         rules = StepRules(
-            Schedule(BatchLimits(self.max_step_tokens, self.max_sequences), self.batching == "prefill_first"),
+            self._schedule,
             overhead_s=self.step_overhead_s,
             # a mixed worker takes prompts between any two of its steps, and its prefix cache must be up to date then
             max_run_steps=1 if self.role is Role.MIXED else self.max_run_steps,
@@ -58,6 +63,18 @@ class PoolSpec:
             num_gpus=self.cost.tp,
             rules=rules,
             admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens),
+        )
+
+    @property
+    def _schedule(self) -> Schedule:
+        shape = self.cost.shape
+        return Schedule(
+            limits=BatchLimits(self.max_step_tokens, self.max_sequences),
+            batching=self.batching,
+            order=self.order,
+            tpot_slo_s=self.tpot_slo_s,
+            guards=PreemptionGuards() if self.preempts_prefills else None,
+            depth=ModelDepth(shape.num_layers, shape.num_experts),
         )
 
 

@@ -1,11 +1,11 @@
 """When each step of a simulated worker ends. Decodes that nothing can change are timed many steps ahead."""
 
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 from penstock.core.policies.batching import num_new_blocks
+from penstock.core.schedule import Schedule
 from penstock.core.sequences import SequenceBook
-from penstock.core.step_planning import Schedule
+from penstock.core.step import Items, Step
 from penstock.core.types import FinishReason, ScheduledSequence, Sequence
 from penstock.simulator.cost_model import CostModel
 
@@ -28,14 +28,17 @@ class StepTimes:
         self._rules = rules
         self._max_context_tokens = book.pool.num_blocks * book.pool.block_size
 
-    def times(self, items: SequenceOf[ScheduledSequence], now_s: float) -> list[float]:
-        """When each step of a run of `items` ends; a single one unless all decode and nothing can intervene."""
-        overhead_s = self._rules.overhead_s
+    def times(self, step: Step, now_s: float) -> list[float]:
+        """When each step of a run of `step` ends; a single one unless all decode and nothing can intervene."""
+        overhead_s, items = self._rules.overhead_s, step.items
         chunks = [(item.start, item.num_tokens) for item in items if not _is_decode(item)]
         num_decodes = len(items) - len(chunks)
         num_context = sum(item.end for item in items if _is_decode(item))
+        if step.cohort:
+            return [now_s + overhead_s + self._layered_s(step, num_decodes, num_context)]
         if chunks:
-            return [now_s + (overhead_s + self._cost.step_s(chunks, num_decodes, num_context))]
+            whole_s = self._cost.step_s(chunks, num_decodes, num_context)
+            return [now_s + (overhead_s + (1.0 - step.progress) * whole_s)]
         times_s: list[float] = []
         decode_s = self._cost.decode_s
         for _ in range(self._num_run_steps(items)):
@@ -48,14 +51,24 @@ class StepTimes:
         """Lengths are forced, so nothing but length ends a sequence."""
         return FinishReason.LENGTH if self._num_tokens_left(sequence) <= 0 else None
 
+    def _layered_s(self, step: Step, num_decodes: int, num_context_tokens: int) -> float:
+        """Layers the cohort passes cost what a mixed step costs there; the others run the decodes alone."""
+        chunks = [(item.start, item.num_tokens) for item in step.cohort]
+        mixed_s = self._cost.step_s(chunks, num_decodes, num_context_tokens)
+        alone_s = self._cost.decode_s(num_decodes, num_context_tokens) if num_decodes else 0.0
+        return step.layers_share * mixed_s + (1.0 - step.layers_share) * alone_s
+
     def _num_tokens_left(self, sequence: Sequence) -> int:
         left = sequence.request.sampling.max_tokens - sequence.num_output_tokens
         return min(left, self._max_context_tokens - sequence.num_tokens)
 
-    def _num_run_steps(self, items: SequenceOf[ScheduledSequence]) -> int:
+    def _num_run_steps(self, items: Items) -> int:
         """How often these decodes can be run before the plan could be another one."""
         book = self._book
-        if book.waiting or len(items) < len(book.running) or not all(map(_has_begun_decoding, items)):
+        is_bounded = self._rules.schedule.tpot_slo_s < float(
+            "inf"
+        )  # then each step may admit fewer than the one before
+        if is_bounded or book.waiting or len(items) < len(book.running) or not all(map(_has_begun_decoding, items)):
             return 1
         num_steps = min(self._rules.max_run_steps, *(self._num_tokens_left(item.sequence) for item in items))
         block_size, num_free = book.pool.block_size, book.pool.num_free

@@ -14,6 +14,7 @@ from penstock.simulator.attempt import Attempt
 from penstock.simulator.cost_model import CostModel
 from penstock.simulator.decodes import DecodeSide
 from penstock.simulator.engine import SimulatedEngine
+from penstock.simulator.expected_costs import expected_costs
 from penstock.simulator.prefills import PrefillSide
 from penstock.simulator.step_times import StepRules, StepTimes
 from penstock.simulator.surroundings import Surroundings
@@ -45,7 +46,8 @@ class SimulatedWorker:
         pool = BlockPool(plan.num_blocks, plan.block_size)
         self.book = SequenceBook(pool, plan.admission, around.events.time_s)
         times = StepTimes(self.book, plan.cost, plan.rules)
-        planner = StepPlanner(self.book, plan.rules.schedule, times.finish_reason)
+        expected = expected_costs(plan.cost, plan.rules.overhead_s)
+        planner = StepPlanner(self.book, plan.rules.schedule, times.finish_reason, lambda: expected)
         self.engine = SimulatedEngine(planner, times, around.network.layer_groups(), around.events)
         self.decodes = DecodeSide(ref, self.engine, Port(), around.events, around.rpc_s)
         self.prefills = PrefillSide(self.engine, self.decodes, around, on_room)

@@ -16,7 +16,7 @@ from penstock import __version__
 from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, PenstockError, WorkerLost
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
-from penstock.core.step_planning import Schedule
+from penstock.core.schedule import Schedule
 from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder

@@ -135,11 +135,12 @@ def test_a_preempted_sequence_can_be_cancelled() -> None:
 def test_a_release_is_counted_once() -> None:
     book = make_book()
     sequence = accept(book)
-    book.begin_step([ScheduledSequence(sequence, 0, 40)])
+    items = [ScheduledSequence(sequence, 0, 40)]
+    book.begin_step(items)
     book.release(sequence)
     book.release(sequence)
     assert book.pool.num_referenced == 3  # the step writes them
-    book.end_step()
+    book.end_step(items)
     book.release(sequence)
     assert book.pool.num_referenced == 0
 

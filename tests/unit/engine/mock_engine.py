@@ -9,8 +9,8 @@ from typing import Any
 from penstock.core.blocks import hash_blocks
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.schedule import Schedule
 from penstock.core.sequences import TokenEvent
-from penstock.core.step_planning import Schedule
 from penstock.core.types import FinishReason, ModelInfo, Request, SamplingParams, ScheduledSequence
 from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop

@@ -17,10 +17,11 @@ def accept(book: SequenceBook, num_tokens: int = 40, handle: int = 0) -> Sequenc
 
 def step(book: SequenceBook, sequence: Sequence) -> None:
     """Compute all of a sequence, as a step does."""
-    book.begin_step([ScheduledSequence(sequence, sequence.num_computed_tokens, sequence.num_tokens_to_run)])
+    items = [ScheduledSequence(sequence, sequence.num_computed_tokens, sequence.num_tokens_to_run)]
+    book.begin_step(items)
     sequence.num_computed_tokens = sequence.num_tokens
     book.enter_full_blocks(sequence)
-    book.end_step()
+    book.end_step(items)
 
 
 def held(num_tokens: int, handle: int = 0, chain: int = 0) -> Sequence:

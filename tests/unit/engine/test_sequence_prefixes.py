@@ -61,10 +61,10 @@ def test_a_prefix_that_is_computed_while_it_waits_is_found() -> None:
     first, second = accept(book), accept(book, handle=1)
     assert not set(first.block_ids) & set(second.block_ids)
     step(book, first)
-    book.match_prefixes(1000)
+    book.match_prefixes(book.waiting, 1000)
     assert second.block_ids[:2] == first.block_ids[:2]
     assert second.num_cached_tokens == 32
-    book.match_prefixes(1000)  # and again: nothing is taken twice
+    book.match_prefixes(book.waiting, 1000)  # and again: nothing is taken twice
     book.release(first)
     book.release(second)
     assert book.pool.num_referenced == 0
@@ -77,9 +77,9 @@ def test_only_those_that_may_start_look_for_a_prefix() -> None:
     third = accept(book, 10, 2)
     del book.waiting[second]
     book.waiting = {third: None, second: None}
-    book.match_prefixes(10)
+    book.match_prefixes(book.waiting, 10)
     assert second.num_cached_tokens == 0
-    book.match_prefixes(11)
+    book.match_prefixes(book.waiting, 11)
     assert second.num_cached_tokens == 48
 
 

@@ -204,7 +204,7 @@ async def test_cancelled_at_any_moment_it_leaves_nothing(at_s: float, stuck: str
         await pass_time(at_s)
         worker.prefiller.cancel(("gateway", 0))
         worker.prefiller.cancel(("gateway", 0))
-        await pass_time(STEP_S)
+        await pass_time(1.1 * STEP_S)  # the step in flight ends
         assert worker.num_referenced == 0
         assert worker.prefiller.num_tasks == 0
         reserved = {reserve.reservation_id for reserve in worker.decode.said("reserves")}
@@ -282,7 +282,7 @@ async def test_a_worker_that_goes_hands_everything_back(at_s: float) -> None:
         worker.prefiller.fail_all(error)
         assert [(ended.handle, ended.error) for ended in worker.said("failed")] == [(0, error), (1, error)]
         await worker.prefiller.close()
-        await pass_time(STEP_S)
+        await pass_time(1.1 * STEP_S)  # the step in flight ends
         assert worker.num_referenced == 0
 
 

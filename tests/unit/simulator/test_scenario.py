@@ -18,7 +18,7 @@ def test_blocks_are_what_fits_beside_the_weights_unless_given() -> None:
 @pytest.mark.parametrize(
     ("pool", "key"),
     [
-        (PoolSpec(batching="greedy"), "batching"),
+        (PoolSpec(order="greedy"), "order"),
         (PoolSpec(cost=CostSpec(kind="oracle")), "cost.kind"),
         (PoolSpec(cost=CostSpec(kind="operators")), "cost.tables"),
         (PoolSpec(cost=CostSpec(kind="roofline", model="Llama-3-70B", gpu="A100")), "num_kv_tokens"),

@@ -55,6 +55,7 @@ REQUEST = Request(
     block_hashes=tuple(hash_blocks(range(40))),
     first_token_deadline_s=130.0,
     priority=-5,
+    tenant="9f2c",
     traceparent="00-aa-bb-01",
 )
 PLAIN_REQUEST = Request("r", 0, "g", 0, (1,), SamplingParams())

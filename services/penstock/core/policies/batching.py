@@ -2,7 +2,7 @@
 
 Stall-free batching after Sarathi-Serve (OSDI'24): every decode runs in every step, and what is left of the token budget
 goes to prompts, cut into chunks, so that a long prompt never makes running streams wait. Sequences are taken in the
-order given; the caller keeps them in the order it wants served.
+order given; the caller puts them in the order it wants served and kept.
 """
 
 from collections.abc import Iterable
@@ -39,32 +39,41 @@ def plan_batch(
     num_free_blocks: int,
     block_size: int,
 ) -> BatchPlan:
-    """Decodes first, then prompts under way, then waiting ones, while tokens, places and blocks last.
+    """Decodes first, then prompts under way, then `waiting`, while tokens, places and blocks last.
 
-    When running sequences lack blocks for their next token, the most recent of them give theirs back until the others
-    fit: they have the least to lose, and the oldest always makes progress. Nothing waiting starts in such a step.
-    Blocks shared with others count as given back here: whoever preempts plans again, with what really came free.
+    `waiting` may name prompts under way, to say where among the new ones they come. When running sequences lack blocks
+    for their next token, the last of them give theirs back until the others fit: they have the least to lose, and the
+    first always makes progress. Nothing waiting starts in such a step. Blocks shared with others count as given back
+    here: whoever preempts plans again, with what really came free.
     """
     kept, preempted = _make_room(running, num_free_blocks, block_size)
     num_free_blocks += sum(len(sequence.block_ids) for sequence in preempted)
     items: list[ScheduledSequence] = []
     num_tokens = 0
-    for sequence in sorted(kept, key=lambda sequence: sequence.num_tokens_to_run > 1):
-        chunk = min(sequence.num_tokens_to_run, limits.max_tokens - num_tokens)
-        needed = num_new_blocks(sequence, sequence.num_computed_tokens + chunk, block_size)
-        if chunk <= 0 or needed > num_free_blocks:
-            continue
-        items.append(ScheduledSequence(sequence, sequence.num_computed_tokens, chunk))
-        num_tokens, num_free_blocks = num_tokens + chunk, num_free_blocks - needed
     num_places = 0 if preempted else limits.max_sequences - len(kept)
-    for sequence in waiting:
-        needed = num_new_blocks(sequence, sequence.num_tokens, block_size)
-        if num_places <= 0 or num_tokens >= limits.max_tokens or needed > num_free_blocks:
+    has_place = set(kept)
+    for sequence in _in_turn(kept, waiting):
+        if num_tokens >= limits.max_tokens:
             break
         chunk = min(sequence.num_tokens_to_run, limits.max_tokens - num_tokens)
-        items.append(ScheduledSequence(sequence, sequence.num_computed_tokens, chunk))
-        num_tokens, num_free_blocks, num_places = num_tokens + chunk, num_free_blocks - needed, num_places - 1
+        is_new = sequence not in has_place
+        # what starts needs blocks for its whole prompt, or else prompts half done would stand in each other's way
+        end = sequence.num_tokens if is_new else sequence.num_computed_tokens + chunk
+        needed = num_new_blocks(sequence, end, block_size)
+        if is_new and (num_places <= 0 or needed > num_free_blocks):
+            num_places = 0  # nobody passes who lacks blocks
+        elif needed <= num_free_blocks:
+            items.append(ScheduledSequence(sequence, sequence.num_computed_tokens, chunk))
+            num_tokens, num_free_blocks, num_places = num_tokens + chunk, num_free_blocks - needed, num_places - is_new
     return BatchPlan(tuple(items), preempted)
+
+
+def _in_turn(kept: list[Sequence], waiting: Iterable[Sequence]) -> Iterable[Sequence]:
+    prompts = tuple(waiting)
+    if prompts:
+        named = set(prompts)
+        kept = [sequence for sequence in kept if sequence not in named]
+    return (*sorted(kept, key=lambda sequence: sequence.num_tokens_to_run > 1), *prompts)
 
 
 def _make_room(

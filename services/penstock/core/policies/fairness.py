@@ -13,8 +13,11 @@ it starts level with the most billed (the original: with whoever left last, one 
 tenants both wait, their bills differ by at most one request's, weights aside.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from penstock.core.types import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,22 @@ class TenantCounters:
     def next_tenant(self, waiting: Iterable[str]) -> str | None:
         """Whose request to serve next: the least billed of those that wait; ties go by name."""
         return min(waiting, key=lambda tenant: (self.billed.get(tenant, 0.0), tenant), default=None)
+
+
+def interleave(ordered: Iterable[Sequence], counters: TenantCounters) -> list[Sequence]:
+    """The prompts of each tenant in the order given, and always the least billed tenant's next.
+
+    Each prompt counts as billed once it is listed, so that one step takes from all who wait in turn.
+    """
+    queues: dict[str, deque[Sequence]] = defaultdict(deque)
+    for sequence in ordered:
+        queues[sequence.request.tenant].append(sequence)
+    expected = TenantCounters(counters.weights, dict(counters.billed))
+    fair: list[Sequence] = []
+    while (tenant := expected.next_tenant(queues)) is not None:
+        sequence = queues[tenant].popleft()
+        if not queues[tenant]:
+            del queues[tenant]
+        expected.charge(tenant, prefill_pte(sequence.num_tokens_to_run))
+        fair.append(sequence)
+    return fair

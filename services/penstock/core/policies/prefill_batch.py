@@ -10,6 +10,7 @@ A prompt whose deadline is missed anyway sets no limit; neither does one without
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from penstock.core.step_cost import StepCost
 from penstock.core.types import Sequence
@@ -18,9 +19,10 @@ from penstock.core.urgency import remaining_s
 
 @dataclass(frozen=True, slots=True)
 class PrefillBatchLimits:
-    """Most prompt tokens and prompts of one batch; a longer prompt runs alone."""
+    """Most prompt tokens and prompts of one batch; a longer prompt runs alone. Where prompts may be cut to fill a step,
+    tokens are no limit."""
 
-    max_tokens: int = 8192
+    max_tokens: float = inf
     max_sequences: int = 128
 
 

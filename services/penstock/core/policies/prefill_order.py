@@ -4,6 +4,7 @@
     sjf               tokens of the whole prompt, cached or not
     remaining_work    predicted seconds still to run, minus ageing     KVShare's hit-rate order (arXiv 2503.16525)
     slack_edf         sign(slack) / |deadline - now|, larger first     FlowPrefill's S-EDF (arXiv 2602.16603)
+    urgency           slack_edf; among equals (no deadline, or missed) the larger priority, then remaining_work
 
 KVShare serves high cache hit rates first because they finish soonest, and so starves what is new. Work left,
 L * (1 - hit) in seconds, says the same and orders equal hit rates by length; ageing bounds the wait:
@@ -54,9 +55,22 @@ def slack_edf(waiting: Iterable[Sequence], cost: StepCost, now_s: float) -> list
     return sorted(waiting, key=key)
 
 
+def urgency(waiting: Iterable[Sequence], cost: StepCost, now_s: float) -> list[Sequence]:
+    """S-EDF where it has something to say. A missed deadline says nothing more of when to be served."""
+
+    def key(sequence: Sequence) -> tuple[float, int, float, float]:
+        work_s = remaining_s(sequence, cost)
+        soonest = slack_priority(sequence.request.first_token_deadline_s, work_s, now_s)
+        aged_s = work_s - AGEING * (now_s - sequence.arrived_s)
+        return (-soonest if soonest >= 0 else float("inf")), -sequence.request.priority, aged_s, sequence.arrived_s
+
+    return sorted(waiting, key=key)
+
+
 ORDERS: dict[str, Order] = {
     "fcfs": fcfs,
     "sjf": sjf,
     "remaining_work": remaining_work,
     "slack_edf": slack_edf,
+    "urgency": urgency,
 }

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from penstock.core.step_cost import StepCost
 from penstock.core.types import Sequence
-from penstock.core.urgency import batch_s, remaining_s, slack_priority, slack_s
+from penstock.core.urgency import batch_priority, batch_s, remaining_s, slack_priority, slack_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,5 @@ def should_yield(
     running_s = (1.0 - running.progress) * batch_s(running.members, cost)
     if guards.is_lazy and head_slack_s >= running_s:
         return False
-    return _is_more_urgent(head_deadline_s, head_s, running, running_s, now_s, guards.margin_per_s)
-
-
-def _is_more_urgent(
-    head_deadline_s: float, head_s: float, running: RunningPrefill, running_s: float, now_s: float, margin_per_s: float
-) -> bool:
-    """By S-EDF; a running batch is as urgent as the most urgent of its members that it will still be in time for."""
-    deadlines_s = [member.request.first_token_deadline_s for member in running.members]
-    running_priority = max(slack_priority(deadline_s, running_s, now_s) for deadline_s in deadlines_s)
-    return slack_priority(head_deadline_s, head_s, now_s) > running_priority + margin_per_s
+    running_priority = batch_priority(running.members, running_s, now_s)
+    return slack_priority(head_deadline_s, head_s, now_s) > running_priority + guards.margin_per_s

@@ -40,14 +40,19 @@ def choose_residents(
     Resident now is who holds blocks. Each needs blocks for its tokens and the next one. The first that does not fit
     ends the list: a long sequence of high priority is not starved by short ones of low priority.
     """
-    keeping = _keeping_order(served or {})
     residents: list[Sequence] = []
-    for sequence in sorted(sequences, key=lambda s: (not s.is_prefill_only, *keeping(s))):
+    for sequence in in_keeping_order(sequences, served):
         num_blocks -= max(len(sequence.block_ids), -(-(sequence.num_tokens + 1) // block_size))
         if num_blocks < 0:
             break
         residents.append(sequence)
     return tuple(residents)
+
+
+def in_keeping_order(running: Iterable[Sequence], served: Mapping[str, float] | None = None) -> list[Sequence]:
+    """Who is to be kept first comes first; what is being handed over before all."""
+    keeping = _keeping_order(served or {})
+    return sorted(running, key=lambda sequence: (not sequence.is_prefill_only, *keeping(sequence)))
 
 
 def _keeping_order(served: Mapping[str, float]) -> Callable[[Sequence], tuple[int, bool, float, float]]:

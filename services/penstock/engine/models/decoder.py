@@ -16,8 +16,8 @@ from penstock.engine.models.workspace import Workspace
 
 MAX_KEPT_TOKENS = 256  # of the buffers that stay allocated between steps
 
-AfterLayer = Callable[[int], None]
-"""Called at each layer boundary, once that layer's KV is written."""
+AfterLayer = Callable[[int], bool]
+"""Called at each layer boundary, once that layer's KV is written; True stops the pass there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,20 @@ class Decoder:
     def device(self) -> torch.device:
         return self._embedding.device
 
-    def forward(self, token_ids: Tensor, attention: Attention, after_layer: AfterLayer) -> Tensor:
-        """Run the current step of `attention`. token_ids: [num_tokens] -> hidden states [num_tokens, hidden]."""
-        hidden = functional.embedding(token_ids, self._embedding)
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """[num_tokens] -> hidden states [num_tokens, hidden] before the first layer."""
+        return functional.embedding(token_ids, self._embedding)
+
+    def run_layers(self, hidden: Tensor, attention: Attention, after_layer: AfterLayer, first: int = 0) -> Tensor:
+        """Run the current step of `attention` from layer `first` on, on hidden states [num_tokens, hidden].
+
+        Returned are those after the last layer, or after the one where `after_layer` stopped the pass.
+        """
         workspace = self._workspace_for(hidden.shape[0])
-        for index, layer in enumerate(self._layers):
-            hidden = _run_layer(index, layer, hidden, workspace, attention)
-            after_layer(index)
+        for index in range(first, len(self._layers)):
+            hidden = _run_layer(index, self._layers[index], hidden, workspace, attention)
+            if after_layer(index):
+                break
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:

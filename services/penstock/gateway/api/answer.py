@@ -61,6 +61,7 @@ class Answer:
                     block_hashes=hashes,
                     first_token_deadline_s=caller.first_token_deadline_s,
                     priority=caller.priority,
+                    tenant=caller.salt.hex(),
                     traceparent=caller.traceparent,
                 )
                 detokenizer = service.model.tokenizer.detokenizer(body.skip_special_tokens)

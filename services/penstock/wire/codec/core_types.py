@@ -124,6 +124,7 @@ def request_to_wire(request: Request, now_s: float) -> pb.Request:
         block_hashes=hashes_to_wire(request.block_hashes),
         first_token_in_s=request.first_token_deadline_s - now_s if has_deadline else None,
         priority=request.priority,
+        tenant=request.tenant,
         traceparent=request.traceparent,
     )
 
@@ -141,6 +142,7 @@ def request_from_wire(message: pb.Request, now_s: float) -> Request:
         block_hashes=hashes_from_wire(message.block_hashes),
         first_token_deadline_s=now_s + message.first_token_in_s if has_deadline else float("inf"),
         priority=message.priority,
+        tenant=message.tenant,
         traceparent=message.traceparent,
     )
 
