@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _PARENT_PID = "PENSTOCK_PARENT_PID"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+PREFILL_ORDERS = ("urgency", "slack_edf", "remaining_work", "sjf", "fcfs")
 
 
 def _unique_id() -> str:
@@ -118,6 +119,8 @@ class WorkerSettings:
     kv_memory_bytes: int = setting(2**30, "size of the KV pool, such as 4GiB", minimum=2**20)
     max_num_sequences: int = setting(256, "sequences running at once", minimum=1)
     max_batch_tokens: int = setting(2048, "tokens of one step; longer prompts run in chunks", minimum=16)
+    prefill_order: str = setting("urgency", "which prompts come first", choices=PREFILL_ORDERS)
+    tpot_slo_s: float = setting(0.0, "what a step with decodes may take; 0: its tokens alone bound it", minimum=0)
     transports: tuple[str, ...] = setting(
         ("ucx", "shared_memory", "tcp"), "transports KV may take", choices=("ucx", "shared_memory", "tcp")
     )

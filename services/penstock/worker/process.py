@@ -108,7 +108,11 @@ class Worker:
         self._steps = StepMeter(runner)
         self._engine = EngineLoop(
             self._steps,
-            Schedule(BatchLimits(settings.max_batch_tokens, settings.max_num_sequences)),
+            Schedule(
+                BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
+                order=settings.prefill_order,
+                tpot_slo_s=settings.tpot_slo_s or float("inf"),
+            ),
             AdmissionLimits(settings.max_num_sequences, max_pending_tokens=2 * settings.max_batch_tokens),
             clock.now_s,
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from penstock.core.histogram import Histogram
 from penstock.core.types import Batch, ModelInfo, StepOutput
-from penstock.engine.runner import LayersDone, Runner
+from penstock.engine.runner import LayerGate, LayersDone, Runner
 from penstock.transfer.memory import KvMemory
 
 STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5)
@@ -29,8 +29,12 @@ class StepMeter:
     def info(self) -> ModelInfo:
         return self._runner.info
 
-    async def execute(self, batch: Batch, on_layers_done: LayersDone | None = None) -> StepOutput:
-        output = await self._runner.execute(batch, on_layers_done)
+    async def execute(
+        self, batch: Batch, on_layers_done: LayersDone | None = None, gate: LayerGate | None = None
+    ) -> StepOutput:
+        output = await self._runner.execute(batch, on_layers_done, gate)
+        if gate is not None and gate.paused is not None:
+            return output  # it counts once, when it ends
         num_sequences, num_decodes = len(batch.items), batch.num_decodes
         self.sequences.observe(num_sequences)
         self.tokens.observe(batch.num_tokens)
