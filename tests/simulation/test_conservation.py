@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.core.schedule import Batching
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.gateway import GatewayLimits
 from penstock.simulator.scenario import Failure, PoolSpec, Scenario
@@ -29,7 +30,7 @@ DEATHS = (
         Scenario("little decode memory", (PREFILL, small(DECODE, 9000))),
         Scenario("little prefill memory", (small(PREFILL, 9000), DECODE)),
         Scenario("little memory everywhere, mixed", (small(MIXED, 9000),)),
-        Scenario("prefill first", (replace(small(MIXED, 9000), batching="prefill_first"),)),
+        Scenario("prefill first", (replace(small(MIXED, 9000), batching=Batching.PREFILL_FIRST),)),
         Scenario("slow network", (PREFILL, DECODE), transfer=TransferCosts(2e9, 1e-4, is_contiguous=False)),
         Scenario("no latency", (PREFILL, DECODE), rpc_s=0.0),
         Scenario("deaths", (PREFILL, DECODE), failures=DEATHS),

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from penstock.core.schedule import Batching
 from penstock.simulator.report import report
 from penstock.simulator.scenario import Failure, PoolSpec, Scenario
 from penstock.simulator.workload import RequestSpec
@@ -60,7 +61,12 @@ def test_hash_seeds_of_processes_do_not_matter() -> None:
 
 @pytest.mark.parametrize(
     "pools",
-    [(PREFILL, DECODE), CROWDED, (small(MIXED, 9000),), (replace(small(MIXED, 9000), batching="prefill_first"),)],
+    [
+        (PREFILL, DECODE),
+        CROWDED,
+        (small(MIXED, 9000),),
+        (replace(small(MIXED, 9000), batching=Batching.PREFILL_FIRST),),
+    ],
     ids=["plenty", "crowded", "mixed", "prefill first"],
 )
 def test_runs_of_decode_steps_are_the_same_as_their_steps(pools: tuple[PoolSpec, ...]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from penstock.core.policies.disaggregation import DisaggregationPolicy
 from penstock.core.route_book import RouteRules
+from penstock.core.schedule import Batching
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.gateway import GatewayLimits
@@ -104,7 +105,7 @@ def p99_itl_s(pool: PoolSpec) -> float:
 def test_stall_free_batching_keeps_streams_going_where_prefill_first_stops_them() -> None:
     """Sarathi-Serve, arXiv 2403.02310: the tail of the time between tokens."""
     chunked = replace(MIXED, count=2, max_step_tokens=512)
-    stalling = replace(MIXED, count=2, max_step_tokens=16384, batching="prefill_first")
+    stalling = replace(MIXED, count=2, max_step_tokens=16384, batching=Batching.PREFILL_FIRST)
     assert p99_itl_s(chunked) < 0.5 * p99_itl_s(stalling)
 
 
