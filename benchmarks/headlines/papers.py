@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
-from benchmarks.headlines import distserve
+from benchmarks.headlines import distserve, flowprefill, layered_prefill, sarathi
 from benchmarks.headlines.row import Effort, Row
 
 PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
     "distserve": distserve.rows,
+    "sarathi": sarathi.rows,
+    "layered_prefill": layered_prefill.rows,
+    "flowprefill": flowprefill.rows,
 }

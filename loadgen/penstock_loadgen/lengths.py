@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import exp, log, sqrt
 from pathlib import Path
 from random import Random
@@ -48,8 +49,9 @@ def lengths(spec: LengthSpec, random: Random) -> Iterator[Lengths]:
     raise InvalidSettings("workload.lengths.max_total_tokens", spec.max_total_tokens, "nearly nothing is that short")
 
 
-def read_lengths(path: str) -> list[Lengths]:
-    """Every row of a length table."""
+@cache
+def read_lengths(path: str) -> tuple[Lengths, ...]:
+    """Every row of a length table, read once: a search for a rate draws from the same table many times."""
     try:
         with Path(path).open(encoding="utf8", newline="") as file:
             rows = csv.DictReader(file)
@@ -57,7 +59,7 @@ def read_lengths(path: str) -> list[Lengths]:
             columns = next((pair for pair in _COLUMNS if set(pair) <= set(header)), None)
             if columns is None:
                 raise InvalidSettings("workload.lengths.path", path, f"has none of the column pairs {_COLUMNS}")
-            return [(int(row[columns[0]]), int(row[columns[1]])) for row in rows]
+            return tuple((int(row[columns[0]]), int(row[columns[1]])) for row in rows)
     except OSError as error:
         raise InvalidSettings("workload.lengths.path", path, error.strerror or "cannot be read") from error
 

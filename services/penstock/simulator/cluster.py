@@ -88,7 +88,7 @@ class Cluster:
         self._num_open -= 1
         if error is None and timeline.ttft_s is not None and timeline.e2e_s is not None:
             self.roles.meter.finished(len(timeline.token_times_s), timeline.ttft_s, timeline.e2e_s)
-        self.metrics.ended(spec.num_prompt_tokens, timeline, error, self.events.now_s)
+        self.metrics.ended(spec, timeline, error, self.events.now_s)
         self.on_progress(1)
 
     @property

@@ -59,6 +59,7 @@ class SimulatedEngine:
         self.book: SequenceBook = planner.book
         self.costs = planner.accounts.costs
         self.totals = planner.accounts.totals
+        self.expert_bytes = 0.0  # expert weights read
         self.on_run: OnRun = lambda sequences, times_s: None
         self._planner = planner
         self._times = times
@@ -139,6 +140,7 @@ class SimulatedEngine:
             sequence.token_ids += zeros
         self._planner.accounts.enter_decodes(times_s, len(sequences))
         self.totals.busy_s += times_s[-1] - run.last_end_s
+        self.expert_bytes += len(times_s) * self._times.expert_bytes(run.step)
         run.num_done = num_ended
         run.step.items = tuple(ScheduledSequence(sequence, sequence.num_computed_tokens, 1) for sequence in sequences)
         self.book.begin_step(run.items)
@@ -178,6 +180,7 @@ class SimulatedEngine:
             self._planner.pause(run.step, run.layer_end / self._num_layers, duration_s)
         else:
             tokens = [_TOKEN if item.is_sampled else None for item in run.step.ending]
+            self.expert_bytes += self._times.expert_bytes(run.step)
             self._planner.finish(run.step, tokens, duration_s)
         self._run = None
         self._begin()

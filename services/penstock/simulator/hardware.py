@@ -55,6 +55,13 @@ class ModelShape:
             return 1.0
         return float(1 - (1 - self.num_active_experts / self.num_experts) ** (num_tokens**_COVERAGE_EXPONENT))
 
+    def expert_bytes(self, num_tokens: int) -> float:
+        """Expert weights that a pass of `num_tokens` tokens through all layers reads; of a dense model none count."""
+        if self.num_experts == 1 or not num_tokens:
+            return 0.0
+        touched = self.num_experts * self.expert_coverage(num_tokens)
+        return _BYTES * self.num_layers * touched * self.expert_parameters
+
     def kv_layout(self, num_blocks: int, block_size: int) -> KvLayout:
         """The KV of one worker, all its ranks together."""
         return KvLayout(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from penstock.core.errors import PenstockError
 from penstock.core.timeline import Slo, Stage, Timeline, meets
 from penstock.simulator.quantiles import Quantiles
+from penstock.simulator.workload import RequestSpec
 
 MAX_SAMPLES = 512  # of each pool's history; then every second one is dropped and the interval doubles
 
@@ -42,16 +43,17 @@ class RequestMetrics:
             self.totals.first_arrival_s = now_s
         self.totals.num_arrived += 1
 
-    def ended(self, num_prompt_tokens: int, timeline: Timeline, error: PenstockError | None, now_s: float) -> None:
-        """One request is over, for good or not; failed ones count as missed."""
+    def ended(self, spec: RequestSpec, timeline: Timeline, error: PenstockError | None, now_s: float) -> None:
+        """One request is over, for good or not; failed ones and those after a deadline of their own count as missed."""
         totals = self.totals
         totals.last_end_s = max(totals.last_end_s, now_s)
         if error is not None:
             totals.failures[error.code] = totals.failures.get(error.code, 0) + 1
             return
         totals.num_finished += 1
-        totals.num_met += meets(timeline, self.slo)
-        totals.num_prompt_tokens += num_prompt_tokens
+        is_late = timeline.ttft_s is not None and timeline.ttft_s > spec.first_token_deadline_s
+        totals.num_met += not is_late and meets(timeline, self.slo)
+        totals.num_prompt_tokens += spec.num_prompt_tokens
         totals.num_output_tokens += len(timeline.token_times_s)
         for name in ("ttft_s", "tpot_s", "e2e_s"):
             value = getattr(timeline, name)

@@ -24,6 +24,7 @@ class PoolReport:
     num_sampled_tokens: int
     cached_share: float  # of the prompt tokens that were looked up
     num_preemptions: int
+    expert_bytes: float  # expert weights read, over all steps; 0 for dense models
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +100,5 @@ def _pool(lives: list[SimulatedWorker], duration_s: float) -> PoolReport:
         num_sampled_tokens=sum(total.num_sampled_tokens for total in totals),
         cached_share=sum(total.num_cached_tokens for total in totals) / max(1, num_looked_up),
         num_preemptions=sum(total.num_preemptions for total in totals),
+        expert_bytes=sum(worker.engine.expert_bytes for worker in lives),
     )

@@ -58,6 +58,7 @@ class PoolSpec:
         return WorkerPlan(
             role=self.role,
             cost=build_cost_model(self.cost),
+            shape=self.cost.shape,
             num_blocks=num_blocks,
             block_size=self.block_size,
             num_gpus=self.cost.tp,

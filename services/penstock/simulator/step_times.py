@@ -8,6 +8,7 @@ from penstock.core.sequences import SequenceBook
 from penstock.core.step import Items, Step
 from penstock.core.types import FinishReason, ScheduledSequence, Sequence
 from penstock.simulator.cost_model import CostModel
+from penstock.simulator.hardware import ModelShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,11 @@ class StepRules:
 class StepTimes:
     """Times the steps of one worker's book."""
 
-    def __init__(self, book: SequenceBook, cost: CostModel, rules: StepRules) -> None:
+    def __init__(self, book: SequenceBook, cost: CostModel, rules: StepRules, shape: ModelShape) -> None:
         self._book = book
         self._cost = cost
         self._rules = rules
+        self._shape = shape
         self._max_context_tokens = book.pool.num_blocks * book.pool.block_size
 
     def times(self, step: Step, now_s: float) -> list[float]:
@@ -46,6 +48,15 @@ class StepTimes:
             num_context += num_decodes
             times_s.append(now_s)
         return times_s
+
+    def expert_bytes(self, step: Step) -> float:
+        """Expert weights that a step reads: its cohort shares the reading with the items in its layers only."""
+        num_items = sum(item.num_tokens for item in step.items)
+        alone = self._shape.expert_bytes(num_items)
+        if not step.cohort:
+            return alone
+        together = self._shape.expert_bytes(num_items + sum(item.num_tokens for item in step.cohort))
+        return step.layers_share * together + (1.0 - step.layers_share) * alone
 
     def finish_reason(self, sequence: Sequence) -> FinishReason | None:
         """Lengths are forced, so nothing but length ends a sequence."""

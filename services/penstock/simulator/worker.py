@@ -15,6 +15,7 @@ from penstock.simulator.cost_model import CostModel
 from penstock.simulator.decodes import DecodeSide
 from penstock.simulator.engine import SimulatedEngine
 from penstock.simulator.expected_costs import expected_costs
+from penstock.simulator.hardware import ModelShape
 from penstock.simulator.prefills import PrefillSide
 from penstock.simulator.step_times import StepRules, StepTimes
 from penstock.simulator.surroundings import Surroundings
@@ -27,6 +28,7 @@ class WorkerPlan:
 
     role: Role
     cost: CostModel
+    shape: ModelShape
     num_blocks: int
     block_size: int
     num_gpus: int = 1
@@ -45,7 +47,7 @@ class SimulatedWorker:
         self._around = around
         pool = BlockPool(plan.num_blocks, plan.block_size)
         self.book = SequenceBook(pool, plan.admission, around.events.time_s)
-        times = StepTimes(self.book, plan.cost, plan.rules)
+        times = StepTimes(self.book, plan.cost, plan.rules, plan.shape)
         expected = expected_costs(plan.cost, plan.rules.overhead_s)
         planner = StepPlanner(self.book, plan.rules.schedule, times.finish_reason, lambda: expected)
         self.engine = SimulatedEngine(planner, times, around.network.layer_groups(), around.events)

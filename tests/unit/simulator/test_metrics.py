@@ -3,6 +3,7 @@
 from penstock.core.errors import NoWorkers
 from penstock.core.timeline import Slo, Timeline
 from penstock.simulator.metrics import MAX_SAMPLES, PoolHistory, PoolSample, RequestMetrics
+from penstock.simulator.workload import RequestSpec
 
 
 def finished(arrived_s: float, *token_times_s: float) -> Timeline:
@@ -17,7 +18,7 @@ def test_requests_are_met_missed_or_failed_and_each_counts_once() -> None:
         (Timeline(0.0), NoWorkers("None.")),
     ):
         metrics.arrived(0.0)
-        metrics.ended(10, timeline, error, 2.0)
+        metrics.ended(RequestSpec(0.0, 10, 4), timeline, error, 2.0)
     totals = metrics.totals
     assert (totals.num_arrived, totals.num_finished, totals.num_met, totals.num_failed) == (3, 2, 1, 1)
     assert totals.num_output_tokens == 4
