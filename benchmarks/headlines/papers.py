@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.headlines import distserve, flowprefill, layered_prefill, sarathi
+from benchmarks.headlines import distserve, fastswitch, flowprefill, layered_prefill, sarathi
 from benchmarks.headlines.row import Effort, Row
 
 PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
@@ -10,4 +10,5 @@ PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
     "sarathi": sarathi.rows,
     "layered_prefill": layered_prefill.rows,
     "flowprefill": flowprefill.rows,
+    "fastswitch": fastswitch.rows,
 }

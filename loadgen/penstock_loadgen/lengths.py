@@ -49,19 +49,25 @@ def lengths(spec: LengthSpec, random: Random) -> Iterator[Lengths]:
     raise InvalidSettings("workload.lengths.max_total_tokens", spec.max_total_tokens, "nearly nothing is that short")
 
 
-@cache
 def read_lengths(path: str) -> tuple[Lengths, ...]:
     """Every row of a length table, read once: a search for a rate draws from the same table many times."""
     try:
-        with Path(path).open(encoding="utf8", newline="") as file:
-            rows = csv.DictReader(file)
-            header = rows.fieldnames or ()
-            columns = next((pair for pair in _COLUMNS if set(pair) <= set(header)), None)
-            if columns is None:
-                raise InvalidSettings("workload.lengths.path", path, f"has none of the column pairs {_COLUMNS}")
-            return tuple((int(row[columns[0]]), int(row[columns[1]])) for row in rows)
+        status = Path(path).stat()
+        return _read(path, (status.st_mtime_ns, status.st_size))
     except OSError as error:
         raise InvalidSettings("workload.lengths.path", path, error.strerror or "cannot be read") from error
+
+
+@cache
+def _read(path: str, _version: tuple[int, int]) -> tuple[Lengths, ...]:
+    """As the file was when it was last changed."""
+    with Path(path).open(encoding="utf8", newline="") as file:
+        rows = csv.DictReader(file)
+        header = rows.fieldnames or ()
+        columns = next((pair for pair in _COLUMNS if set(pair) <= set(header)), None)
+        if columns is None:
+            raise InvalidSettings("workload.lengths.path", path, f"has none of the column pairs {_COLUMNS}")
+        return tuple((int(row[columns[0]]), int(row[columns[1]])) for row in rows)
 
 
 Draw = Callable[[Random], Lengths]

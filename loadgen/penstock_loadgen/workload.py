@@ -9,6 +9,7 @@ from penstock.core.errors import InvalidSettings
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
 from penstock_loadgen.lengths import LengthSpec, lengths
+from penstock_loadgen.sessions import SessionSpec, sessions
 from penstock_loadgen.traces import TraceSpec, read_trace
 
 
@@ -25,8 +26,8 @@ class ClassSpec:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """With a `trace`, arrivals and lengths are its own; `num_requests` 0 takes all of it. `classes` replace `lengths`
-    and the deadline."""
+    """A `trace` and `sessions` have arrivals and lengths of their own, and 0 requests means all of them. `classes`
+    have lengths and deadlines of their own."""
 
     num_requests: int = 1000
     seed: int = 0
@@ -34,19 +35,25 @@ class WorkloadSpec:
     lengths: LengthSpec = field(default_factory=LengthSpec)
     classes: tuple[ClassSpec, ...] = ()
     trace: TraceSpec | None = None
+    sessions: SessionSpec | None = None
     first_token_deadline_s: float = float("inf")  # after arrival; the gateway answers 429 then
 
     def __post_init__(self) -> None:
-        if self.num_requests < (0 if self.trace else 1):
+        if self.num_requests < (0 if self.trace or self.sessions else 1):
             raise InvalidSettings("workload.num_requests", self.num_requests, "must be at least 1, or 0 with a trace")
-        if self.classes and self.trace:
-            raise InvalidSettings("workload.classes", len(self.classes), "a trace has lengths of its own")
+        if sum(map(bool, (self.classes, self.trace, self.sessions))) > 1:
+            raise InvalidSettings(
+                "workload", "classes, trace, sessions", "each has lengths of its own: give one of them"
+            )
         if self.classes and not all(kind.share > 0 for kind in self.classes):
             raise InvalidSettings("workload.classes.share", 0, "must be above 0")
 
 
 def generate(spec: WorkloadSpec) -> Iterator[RequestSpec]:
     """The requests in order of arrival; the same seed gives the same ones."""
+    if spec.sessions:
+        yield from islice(sessions(spec.sessions, Random(spec.seed)), spec.num_requests or None)
+        return
     if spec.classes:
         yield from islice(_of_classes(spec), spec.num_requests)
         return

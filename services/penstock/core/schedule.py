@@ -4,6 +4,7 @@
     order         which prompts come first                      policies.prefill_order, prefill_batch, fairness
     tpot_slo_s    how long a step with decodes may take         policies.chunk_budget, decode_admission
     preemption    whether prompts yield between two layers      policies.prefill_preemption
+    swap          who is on the device when not all fit         policies.victims, swap, block_groups
 
 The default is what a live worker runs: stall-free steps, the most urgent prompt first, and layer-boundary preemption.
 """
@@ -15,6 +16,7 @@ from penstock.core.policies.batching import BatchLimits
 from penstock.core.policies.chunk_budget import BudgetLimits
 from penstock.core.policies.layered_prefill import LayeringLimits
 from penstock.core.policies.prefill_preemption import PreemptionGuards
+from penstock.core.residency import SwapRules
 
 
 class Batching(StrEnum):
@@ -45,6 +47,7 @@ class Schedule:
     guards: PreemptionGuards | None = field(default_factory=PreemptionGuards)
     layering: LayeringLimits = field(default_factory=LayeringLimits)
     depth: ModelDepth = field(default_factory=ModelDepth)
+    swap: SwapRules | None = None  # None: who must make room is computed again
 
     @property
     def budget_limits(self) -> BudgetLimits:

@@ -11,7 +11,7 @@ those who run can always grow. A sequence has an owner for as long as it has blo
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class SequenceBook:
         self.running: dict[Sequence, None] = {}  # oldest first
         self.owners: dict[Sequence, SequenceOwner] = {}  # of every sequence there is
         self.is_draining = False
+        self.oversubscribes = False  # takes sequences without blocks, for somebody who moves others to the host
         self.on_work: Callable[[], None] = lambda: None
         self._limits = limits
         self.now_s = now_s
@@ -114,9 +115,14 @@ class SequenceBook:
         def refuse(load: WorkerLoad, num_tokens: int, num_blocks: int) -> Refused | None:
             return refuse_prefill(load, num_tokens, num_blocks, self._limits)
 
-        self._give_blocks(sequence, sequence.num_tokens, sequence.num_tokens - 1, refuse)
+        if self.oversubscribes:
+            if refusal := refuse(replace(self.load, num_free_blocks=self.pool.num_blocks), sequence.num_tokens, 0):
+                raise refusal
+            self.preempted[sequence] = None
+        else:
+            self._give_blocks(sequence, sequence.num_tokens, sequence.num_tokens - 1, refuse)
+            self.waiting[sequence] = None
         self.owners[sequence] = owner
-        self.waiting[sequence] = None
         self.on_work()
         return sequence
 
@@ -168,11 +174,16 @@ class SequenceBook:
             num_spare = self.pool.num_free - len(self.running)  # those that run grow meanwhile
             if self.pool.num_blocks_for(sequence.num_tokens) > num_spare:
                 break
-            del self.preempted[sequence]
-            self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+            self.readmit_one(sequence)
             admitted[sequence] = None
         if admitted:
             self.waiting = admitted | self.waiting
+
+    def readmit_one(self, sequence: Sequence) -> None:
+        """Let a preempted sequence wait again; there are blocks for all its tokens."""
+        del self.preempted[sequence]
+        self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
+        self.waiting[sequence] = None
 
     def match_prefixes(self, prompts: Iterable[Sequence], max_tokens: int) -> None:
         """Give those of `prompts` that may start now the longest cached prefix there is by now."""
@@ -180,7 +191,7 @@ class SequenceBook:
             if max_tokens <= 0:
                 return
             if sequence in self.waiting:
-                self._match_prefix(sequence)
+                _match_prefix(sequence, self.pool)
             max_tokens -= sequence.num_tokens_to_run
 
     def begin_step(self, items: Iterable[ScheduledSequence]) -> None:
@@ -235,22 +246,24 @@ class SequenceBook:
             self.pool.release(prefix)
             raise refusal
         sequence.block_ids = prefix + self._take(num_blocks)
-        self._count_prefix(sequence, len(prefix))
+        _count_prefix(sequence, len(prefix), self.pool)
 
     def _take(self, num_blocks: int) -> list[int]:
         block_ids = self.pool.allocate(num_blocks)
         assert block_ids is not None, "blocks were promised that are not there"
         return block_ids
 
-    def _match_prefix(self, sequence: Sequence) -> None:
-        prefix = self.pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
-        self.pool.release(sequence.block_ids[: len(prefix)])
-        sequence.block_ids[: len(prefix)] = prefix
-        self._count_prefix(sequence, len(prefix))
 
-    def _count_prefix(self, sequence: Sequence, num_blocks: int) -> None:
-        sequence.num_hashed_blocks = num_blocks
-        sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * self.pool.block_size
+def _match_prefix(sequence: Sequence, pool: BlockPool) -> None:
+    prefix = pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
+    pool.release(sequence.block_ids[: len(prefix)])
+    sequence.block_ids[: len(prefix)] = prefix
+    _count_prefix(sequence, len(prefix), pool)
+
+
+def _count_prefix(sequence: Sequence, num_blocks: int, pool: BlockPool) -> None:
+    sequence.num_hashed_blocks = num_blocks
+    sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * pool.block_size
 
 
 def _extend_hashes(sequence: Sequence) -> None:

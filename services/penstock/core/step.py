@@ -25,6 +25,7 @@ class Step:
     num_pauses: int = 0
     progress: float = 0.0  # share of the layers done when it was paused
     paused_after_s: float = 0.0  # what it has taken until then
+    stall_s: float = 0.0  # how long the device stands still before it, for KV to be copied
     state: object = None  # a paused step's, known to the runner alone
 
     @property

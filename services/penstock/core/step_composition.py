@@ -42,14 +42,21 @@ class Composer:
         return Step(items) if items else None
 
     def _plan(self, prompts: list[Sequence]) -> Items:
-        """A batch that fits in memory. Who must make room for it has done so, and is computed again later."""
+        """A batch that fits in memory. Who must make room for it has done so, and is computed again later.
+
+        Where KV is swapped they only sit this step out, and whoever moves it does what is to be done.
+        """
         book, limits = self._book, self._schedule.limits
         plan = self._plan_once(prompts)
+        sitting_out: set[Sequence] = set()
         while plan.preempted:  # blocks they shared did not come free: plan again with those that did
-            for sequence in plan.preempted:
-                book.preempt(sequence)
-            self._accounts.totals.num_preemptions += len(plan.preempted)
-            plan = plan_batch(self._running(), (), limits, book.pool.num_free, book.pool.block_size)
+            if self._schedule.swap is None:
+                for sequence in plan.preempted:
+                    book.preempt(sequence)
+                self._accounts.totals.num_preemptions += len(plan.preempted)
+            sitting_out.update(plan.preempted)
+            running = [sequence for sequence in self._running() if sequence not in sitting_out]
+            plan = plan_batch(running, (), limits, book.pool.num_free, book.pool.block_size)
         return plan.items
 
     def _plan_once(self, prompts: list[Sequence]) -> BatchPlan:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from penstock.core.policies.prefill_preemption import RunningPrefill, should_yield
 from penstock.core.prompt_choice import prompts_in_order
+from penstock.core.residency import Residency
 from penstock.core.schedule import Schedule
 from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent
 from penstock.core.step import Items, Step
@@ -38,7 +39,13 @@ class StepPlanner:
         self._end_of = end_of
         self._predict = predict or self.accounts.costs.step_cost
         self._composer = Composer(book, schedule, self._predict, self.accounts)
+        self._residency = Residency(book, schedule.swap, self._predict) if schedule.swap else None
         self._paused: list[Step] = []
+
+    @property
+    def residency(self) -> Residency | None:
+        """Who moves KV to the host and back, if anybody does."""
+        return self._residency
 
     @property
     def num_paused(self) -> int:
@@ -47,7 +54,10 @@ class StepPlanner:
     def begin(self) -> Step | None:
         """What to run now, with its blocks; None when there is nothing that can. A paused step may be resumed."""
         book = self.book
-        book.readmit()
+        if self._residency is None:
+            book.readmit()
+        else:
+            self._residency.settle()
         self._drop_cancelled()
         prompts = self._prompts()
         if self._paused and (step := self._most_urgent_paused(prompts)) is not None:
@@ -57,6 +67,8 @@ class StepPlanner:
         if step is None:
             self.accounts.idle()
             return None
+        if self._residency is not None:
+            step.stall_s = self._residency.take_stall_s()
         starting = [item.sequence for item in step.entering if item.sequence in book.waiting]
         book.begin_step(step.entering)
         for sequence in starting:

@@ -23,6 +23,7 @@ from penstock.core.step import Items, Step
 from penstock.core.step_planning import StepPlanner, owned_by
 from penstock.core.types import SampledToken, ScheduledSequence, Sequence
 from penstock.simulator.events import EventQueue
+from penstock.simulator.priorities import PriorityPattern
 from penstock.simulator.step_times import StepTimes
 
 _TOKEN = SampledToken(0)
@@ -55,7 +56,14 @@ OnRun = Callable[[SequenceOf[Sequence], SequenceOf[float]], None]
 class SimulatedEngine:
     """Runs the steps of one worker. `on_run` hears of decode steps that ended inside a run; owners hear of the rest."""
 
-    def __init__(self, planner: StepPlanner, times: StepTimes, layer_groups: list[range], events: EventQueue) -> None:
+    def __init__(
+        self,
+        planner: StepPlanner,
+        times: StepTimes,
+        layer_groups: list[range],
+        events: EventQueue,
+        priorities: PriorityPattern | None = None,
+    ) -> None:
         self.book: SequenceBook = planner.book
         self.costs = planner.accounts.costs
         self.totals = planner.accounts.totals
@@ -63,6 +71,7 @@ class SimulatedEngine:
         self.on_run: OnRun = lambda sequences, times_s: None
         self._planner = planner
         self._times = times
+        self._priorities = priorities or PriorityPattern()
         self._layer_groups = layer_groups
         self._num_layers = layer_groups[-1].stop
         self._events = events
@@ -101,13 +110,20 @@ class SimulatedEngine:
         self._is_poked = False
         if self._run is not None or self._is_stopped:
             return
+        self._priorities.shuffle(self.book, self.totals.num_steps)
         step = self._planner.begin()
         if step is None:
+            self._wait_for_copies()
             return
         now_s = self._events.now_s
         run = self._run = Run(step, now_s, self._times.times(step, now_s))
         self._report_layers(run)
         self._events.at(run.times_s[-1], partial(self._end, run))  # after the last layers, which end with it
+
+    def _wait_for_copies(self) -> None:
+        residency = self._planner.residency
+        if residency is not None and (end_s := residency.next_end_s) is not None:
+            self._events.at(max(end_s, self._events.now_s), self.poke)
 
     def _report_layers(self, run: Run) -> None:
         """Tell owners of what will be handed over as the layers are done, at an even pace."""

@@ -90,6 +90,7 @@ GPUS = {
     "H200": Gpu(989e12, 4.8e12, 141e9),
     "H100": Gpu(989e12, 3.35e12, 80e9),
     "A100": Gpu(312e12, 2.0e12, 80e9, link_bytes_per_s=300e9),
+    "A10": Gpu(125e12, 0.6e12, 24e9, link_bytes_per_s=25e9),
 }
 
 MODELS = {

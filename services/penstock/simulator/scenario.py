@@ -7,6 +7,8 @@ from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.policies.prefill_order import ORDERS
 from penstock.core.policies.prefill_preemption import PreemptionGuards
+from penstock.core.policies.swap import SwapCost
+from penstock.core.residency import SwapRules
 from penstock.core.role_controller import RoleRules
 from penstock.core.route_book import RouteRules
 from penstock.core.schedule import Batching, ModelDepth, Schedule
@@ -16,10 +18,35 @@ from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
 from penstock.simulator.fitted_costs import find_fitted
 from penstock.simulator.gateway import GatewayLimits
+from penstock.simulator.hardware import ModelShape
+from penstock.simulator.priorities import PriorityPattern
 from penstock.simulator.step_times import StepRules
 from penstock.simulator.surroundings import HandoffLimits
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.worker import WorkerPlan
+
+
+@dataclass(frozen=True, slots=True)
+class SwapSpec:
+    """How a pool's workers move KV to their hosts and back. `copy_s` is what launching one copy takes."""
+
+    copy_s: float = 10e-6
+    bytes_per_s: float = 25e9  # PCIe 4.0 x16, as large copies reach it
+    is_grouped: bool = True
+    is_incremental: bool = True
+    is_asynchronous: bool = True
+    may_recompute: bool = True
+
+    def rules(self, shape: ModelShape, block_size: int) -> SwapRules:
+        """K and V of each layer are tensors of their own, as in vLLM: a piece is two copies a layer."""
+        return SwapRules(
+            SwapCost(self.copy_s, self.bytes_per_s, copies_per_group=2 * shape.num_layers),
+            shape.kv_layout(1, block_size).token_bytes,
+            self.is_grouped,
+            self.is_incremental,
+            self.is_asynchronous,
+            self.may_recompute,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +64,8 @@ class PoolSpec:
     max_step_tokens: int = 2048
     max_sequences: int = 256
     max_pending_tokens: int = 4096
+    swap: SwapSpec | None = None  # None: who must make room is computed again
+    priorities: PriorityPattern = field(default_factory=PriorityPattern)
     block_size: int = 16
     num_kv_tokens: int = 0
     max_run_steps: int = 128
@@ -51,6 +80,7 @@ class PoolSpec:
             raise InvalidSettings("pools.num_kv_tokens", num_kv_tokens, "leaves no room for a single block")
         rules = StepRules(
             self._schedule,
+            self.priorities,
             overhead_s=self.step_overhead_s,
             # a mixed worker takes prompts between any two of its steps, and its prefix cache must be up to date then
             max_run_steps=1 if self.role is Role.MIXED else self.max_run_steps,
@@ -76,6 +106,7 @@ class PoolSpec:
             tpot_slo_s=self.tpot_slo_s,
             guards=PreemptionGuards() if self.preempts_prefills else None,
             depth=ModelDepth(shape.num_layers, shape.num_experts),
+            swap=self.swap.rules(shape, self.block_size) if self.swap else None,
         )
 
 

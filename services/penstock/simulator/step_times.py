@@ -9,6 +9,7 @@ from penstock.core.step import Items, Step
 from penstock.core.types import FinishReason, ScheduledSequence, Sequence
 from penstock.simulator.cost_model import CostModel
 from penstock.simulator.hardware import ModelShape
+from penstock.simulator.priorities import PriorityPattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class StepRules:
     """How a worker composes its steps. `max_run_steps` bounds how many decode steps are one event."""
 
     schedule: Schedule = field(default_factory=Schedule)
+    priorities: PriorityPattern = field(default_factory=PriorityPattern)
     overhead_s: float = 0.0  # of the engine, per step: scheduling, launch, sampling
     max_run_steps: int = 128
 
@@ -32,7 +34,7 @@ class StepTimes:
 
     def times(self, step: Step, now_s: float) -> list[float]:
         """When each step of a run of `step` ends; a single one unless all decode and nothing can intervene."""
-        overhead_s, items = self._rules.overhead_s, step.items
+        overhead_s, items = self._rules.overhead_s + step.stall_s, step.items
         chunks = [(item.start, item.num_tokens) for item in items if not _is_decode(item)]
         num_decodes = len(items) - len(chunks)
         num_context = sum(item.end for item in items if _is_decode(item))
@@ -43,7 +45,7 @@ class StepTimes:
             return [now_s + (overhead_s + (1.0 - step.progress) * whole_s)]
         times_s: list[float] = []
         decode_s = self._cost.decode_s
-        for _ in range(self._num_run_steps(items)):
+        for _ in range(1 if step.stall_s else self._num_run_steps(items)):
             now_s += overhead_s + decode_s(num_decodes, num_context)
             num_context += num_decodes
             times_s.append(now_s)

@@ -50,7 +50,9 @@ class SimulatedWorker:
         times = StepTimes(self.book, plan.cost, plan.rules, plan.shape)
         expected = expected_costs(plan.cost, plan.rules.overhead_s)
         planner = StepPlanner(self.book, plan.rules.schedule, times.finish_reason, lambda: expected)
-        self.engine = SimulatedEngine(planner, times, around.network.layer_groups(), around.events)
+        self.engine = SimulatedEngine(
+            planner, times, around.network.layer_groups(), around.events, plan.rules.priorities
+        )
         self.decodes = DecodeSide(ref, self.engine, Port(), around.events, around.rpc_s)
         self.prefills = PrefillSide(self.engine, self.decodes, around, on_room)
 

@@ -52,3 +52,14 @@ def test_a_decode_interval_is_believed_at_once_and_then_smoothed() -> None:
     for _ in range(200):
         costs.add_decode(0.02)
     assert costs.token_interval_s == pytest.approx(0.02)
+
+
+def test_the_next_steps_are_expected_to_cost_what_the_last_ones_did() -> None:
+    costs = MeasuredCosts()
+    assert costs.step_cost().step_s([(0, 500)], 8, 1000) == 0.0  # nothing has been learnt
+    for size in (1, 8, 16, 8):
+        costs.add_prefill(100 * size, 0.004 + 2e-5 * 100 * size)
+        costs.add_decode_step(size, 0.006 + 1e-4 * size)
+    expected = costs.step_cost()
+    assert expected.prefill_s(700) == pytest.approx(0.018)
+    assert expected.decode_s(12, 5000) == pytest.approx(0.0072)

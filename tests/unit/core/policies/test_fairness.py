@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.policies.fairness import ModelShape, TenantCounters, decode_pte, decode_weight, prefill_pte
+from penstock.core.policies.fairness import (
+    ModelShape,
+    TenantCounters,
+    decode_pte,
+    decode_weight,
+    interleave,
+    prefill_pte,
+)
+from penstock.core.types import Request, SamplingParams, Sequence
 
 H100, H200 = 756.5, 348.1
 
@@ -80,3 +88,15 @@ def test_a_tenant_of_twice_the_weight_has_twice_the_service() -> None:
         counters.charge(tenant, 10.0)
         served[tenant] += 1
     assert served == {"a": 200, "b": 100}
+
+
+def test_prompts_of_tenants_are_listed_in_turn_by_what_each_was_billed() -> None:
+    def prompt(tenant: str, num_tokens: int) -> Sequence:
+        request = Request(tenant, 0, "g", 0, range(num_tokens), SamplingParams(), tenant=tenant)
+        return Sequence(request, list(range(num_tokens)), 0.0)
+
+    long, short, other = prompt("a", 100), prompt("a", 10), prompt("b", 40)
+    more = prompt("b", 70)
+    counters = TenantCounters(billed={"a": 0.0, "b": 50.0})
+    assert interleave([long, short, other, more], counters) == [long, other, more, short]
+    assert counters.billed == {"a": 0.0, "b": 50.0}  # nobody has been served yet

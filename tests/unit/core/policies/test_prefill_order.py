@@ -40,6 +40,7 @@ WAITING = [
         ("remaining_work", "cached text doomed search file"),
         # 1 / .25, 1 / 3.5, 0, -1 / 6, -1 / .1
         ("slack_edf", "text search cached file doomed"),
+        ("urgency", "text search cached doomed file"),  # of the two that are late the one that is sooner done
     ],
 )
 def test_orders(order: str, served: str) -> None:
