@@ -75,9 +75,18 @@ def test_a_pass_of_the_model_that_stops_after_every_layer_samples_the_same_token
 
 
 async def _first_token(runner: model_runner.ModelRunner, gate: LayerGate) -> tuple[SampledToken | None, int, list[int]]:
-    """Of one prompt; how many stops there were on the way, and which layers were reported in turn."""
-    sequence = Sequence(make_request(range(40), 1), list(range(40)), 0.0, block_ids=[3, 1, 2])
-    batch, num_stops, reported = Batch(1, (Scheduled(sequence, 0, 40),)), 0, list[int]()
+    """Of one prompt; how many stops there were on the way, and which layers were reported in turn.
+
+    At each stop another prompt of the same length runs, so that nothing of the first may lie where the second writes.
+    """
+    batch, other = _batch(range(40), [3, 1, 2]), _batch(range(100, 140), [6, 7, 8])
+    num_stops, reported = 0, list[int]()
     while not (output := await runner.execute(batch, reported.extend, gate)).tokens:
+        await runner.execute(other)
         num_stops += 1
     return output.tokens[0], num_stops, reported
+
+
+def _batch(prompt: range, block_ids: list[int]) -> Batch:
+    sequence = Sequence(make_request(prompt, 1), list(prompt), 0.0, block_ids=block_ids)
+    return Batch(1, (Scheduled(sequence, 0, len(prompt)),))
