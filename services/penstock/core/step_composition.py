@@ -62,9 +62,11 @@ class Composer:
     def _plan_once(self, prompts: list[Sequence]) -> BatchPlan:
         schedule, pool = self._schedule, self._book.pool
         running = self._running()
+        if not prompts and not self._cohorts.is_under_way and schedule.tpot_slo_s == _NO_BOUND:
+            return self._batch(running, [], schedule.limits.max_tokens)  # all of it decodes: the step run most often
         decodes = [sequence for sequence in running if sequence.num_tokens_to_run <= 1]
         if not prompts:
-            return self._batch(decodes, [], schedule.limits.max_tokens)
+            return self._batch(self._bounded(decodes, [])[0], [], schedule.limits.max_tokens)
         if schedule.batching is Batching.PREFILL_FIRST:
             limits = schedule.limits
             waiting = [sequence for sequence in prompts if sequence in self._book.waiting]
@@ -91,7 +93,7 @@ class Composer:
     def _running(self) -> list[Sequence]:
         """Running sequences that are not between two layers; when blocks are short, in the order of keeping them."""
         book = self._book
-        running = [sequence for sequence in book.running if sequence not in book.in_step]
+        running = [s for s in book.running if s not in book.in_step] if book.in_step else list(book.running)
         if book.pool.num_free < len(running) and len({sequence.request.priority for sequence in running}) > 1:
             return in_keeping_order(running)
         return running

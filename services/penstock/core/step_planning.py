@@ -149,7 +149,7 @@ class StepPlanner:
     def _prompts(self) -> list[Sequence]:
         """Prompts that may run and are not in a step already, as they are to be served."""
         book = self.book
-        under_way = [s for s in book.running if s.num_tokens_to_run > 1 and s not in book.in_step]
+        under_way = [s for s in book.running if len(s.token_ids) - s.num_computed_tokens > 1 and s not in book.in_step]
         prompts = [*under_way, *book.waiting]
         if book.waiting:
             is_shared = self.accounts.see_tenants(book.owners)

@@ -59,7 +59,7 @@ def plan_batch(
         is_new = sequence not in has_place
         # what starts needs blocks for its whole prompt, or else prompts half done would stand in each other's way
         end = sequence.num_tokens if is_new else sequence.num_computed_tokens + chunk
-        needed = num_new_blocks(sequence, end, block_size)
+        needed = max(0, -(-end // block_size) - len(sequence.block_ids))
         if is_new and (num_places <= 0 or needed > num_free_blocks):
             num_places = 0  # nobody passes who lacks blocks
         elif needed <= num_free_blocks:
@@ -84,6 +84,8 @@ def _make_room(
     A sequence whose KV is being pushed elsewhere is never a victim: its blocks are being read.
     """
     kept = list(running)
+    if len(kept) <= num_free_blocks:  # what runs has blocks for its computed tokens, and so lacks one at most
+        return kept, ()
     preempted: list[Sequence] = []
     needed = sum(num_new_blocks(sequence, sequence.num_computed_tokens + 1, block_size) for sequence in kept)
     for victim in reversed(kept[1:]):
