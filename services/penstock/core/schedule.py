@@ -50,6 +50,11 @@ class Schedule:
     swap: SwapRules | None = None  # None: who must make room is computed again
 
     @property
+    def is_by_deadline(self) -> bool:
+        """Whether a prompt whose deadline is nearer is served before one that came earlier."""
+        return self.order in ("urgency", "slack_edf")
+
+    @property
     def budget_limits(self) -> BudgetLimits:
         """Steps of whole tiles, up to the limit of tokens, which may be smaller than a tile."""
         most = self.limits.max_tokens

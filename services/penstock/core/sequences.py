@@ -78,8 +78,7 @@ class SequenceBook:
     @property
     def num_pending_tokens(self) -> int:
         """Accepted prompt tokens not yet computed."""
-        under_way = sum(s.num_tokens_to_run for s in self.running if s.num_tokens_to_run > 1)
-        return under_way + sum(s.num_tokens_to_run for s in chain(self.waiting, self.preempted))
+        return _num_pending_before(self, float("inf"))
 
     @property
     def num_decoding(self) -> int:
@@ -113,6 +112,8 @@ class SequenceBook:
         )
 
         def refuse(load: WorkerLoad, num_tokens: int, num_blocks: int) -> Refused | None:
+            if self._limits.is_by_deadline:
+                load = replace(load, num_pending_tokens=_num_pending_before(self, request.first_token_deadline_s))
             return refuse_prefill(load, num_tokens, num_blocks, self._limits)
 
         if self.oversubscribes:
@@ -252,6 +253,13 @@ class SequenceBook:
         block_ids = self.pool.allocate(num_blocks)
         assert block_ids is not None, "blocks were promised that are not there"
         return block_ids
+
+
+def _num_pending_before(book: SequenceBook, deadline_s: float) -> int:
+    """Tokens of prompts that are due by then, and of streams that are to be computed again."""
+    prompts = chain((s for s in book.running if s.num_tokens_to_run > 1), book.waiting, book.preempted)
+    due = (s for s in prompts if s.request.first_token_deadline_s <= deadline_s or s.num_output_tokens)
+    return sum(sequence.num_tokens_to_run for sequence in due)
 
 
 def _match_prefix(sequence: Sequence, pool: BlockPool) -> None:

@@ -93,7 +93,7 @@ class PoolSpec:
             block_size=self.block_size,
             num_gpus=self.cost.tp,
             rules=rules,
-            admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens),
+            admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens, rules.schedule.is_by_deadline),
         )
 
     @property

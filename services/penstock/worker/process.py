@@ -106,16 +106,15 @@ class Worker:
         self._receiver = KvReceiver(me)
         self._sender = KvSender(runner.kv, self._policy, me)
         self._steps = StepMeter(runner)
-        self._engine = EngineLoop(
-            self._steps,
-            Schedule(
-                BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
-                order=settings.prefill_order,
-                tpot_slo_s=settings.tpot_slo_s or float("inf"),
-            ),
-            AdmissionLimits(settings.max_num_sequences, max_pending_tokens=2 * settings.max_batch_tokens),
-            clock.now_s,
+        schedule = Schedule(
+            BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
+            order=settings.prefill_order,
+            tpot_slo_s=settings.tpot_slo_s or float("inf"),
         )
+        admission = AdmissionLimits(
+            settings.max_num_sequences, 2 * settings.max_batch_tokens, is_by_deadline=schedule.is_by_deadline
+        )
+        self._engine = EngineLoop(self._steps, schedule, admission, clock.now_s)
         book = self._engine.book
         self._decoder = Decoder(book, clock.now_s, tracer)
         self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)

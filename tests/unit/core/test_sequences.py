@@ -2,8 +2,10 @@
 
 import pytest
 
-from penstock.core.blocks import hash_blocks
+from penstock.core.blocks import BlockPool, hash_blocks
 from penstock.core.errors import BlocksExhausted, Draining, QueueFull
+from penstock.core.policies.admission import AdmissionLimits
+from penstock.core.sequences import SequenceBook
 from penstock.core.types import ScheduledSequence
 from tests.unit.engine.mock_engine import FakeOwner, make_request
 from tests.unit.engine.sequence_book import accept, held, make_book, step
@@ -190,3 +192,19 @@ def test_freed_blocks_wake_those_that_wait_for_them() -> None:
     book.on_work = woken
     book.release(first)
     assert woken.num_calls == 1
+
+
+def test_only_what_is_due_before_it_stands_in_a_newcomers_way() -> None:
+    limits = AdmissionLimits(8, max_pending_tokens=1000, is_by_deadline=True)
+    book = SequenceBook(BlockPool(1000, 16), limits, lambda: 5.0)
+
+    def accept_due(deadline_s: float, handle: int) -> None:
+        request = make_request(range(900), handle=handle, first_token_deadline_s=deadline_s)
+        book.accept(request, FakeOwner(), is_prefill_only=True)
+
+    accept_due(60.0, 1)
+    accept_due(30.0, 2)
+    with pytest.raises(QueueFull):
+        accept_due(45.0, 3)
+    accept_due(10.0, 4)
+    assert book.num_pending_tokens == 2700

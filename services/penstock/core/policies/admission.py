@@ -22,10 +22,14 @@ class WorkerLoad:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """`max_pending_tokens` is how much prompt may wait behind the running step before the worker says no."""
+    """`max_pending_tokens` is how much prompt may wait behind the running step before the worker says no.
+
+    `is_by_deadline`: the most urgent prompt is served first, so that only what is due before a newcomer is in its way.
+    """
 
     max_sequences: int = 256
     max_pending_tokens: int = 4096
+    is_by_deadline: bool = False
 
 
 def refuse_prefill(load: WorkerLoad, num_tokens: int, num_blocks: int, limits: AdmissionLimits) -> Refused | None:
