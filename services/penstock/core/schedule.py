@@ -38,7 +38,7 @@ class ModelDepth:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """See above. `order` names one of `prefill_order.ORDERS`; without `guards` no prompt yields once it runs."""
+    """See above. `order` names one of `prefill_order.ORDERS`; prompts yield by deadline, and not without `guards`."""
 
     limits: BatchLimits = field(default_factory=BatchLimits)
     batching: Batching = Batching.STALL_FREE
@@ -53,6 +53,11 @@ class Schedule:
     def is_by_deadline(self) -> bool:
         """Whether a prompt whose deadline is nearer is served before one that came earlier."""
         return self.order in ("urgency", "slack_edf")
+
+    @property
+    def yielding(self) -> PreemptionGuards | None:
+        """When a running prompt yields; None: never, as where the order knows no deadlines."""
+        return self.guards if self.is_by_deadline else None
 
     @property
     def budget_limits(self) -> BudgetLimits:

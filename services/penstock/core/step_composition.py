@@ -74,7 +74,7 @@ class Composer:
                 running, waiting, limits.max_tokens, limits.max_sequences, pool.num_free, pool.block_size
             )
             return self._batch([*choice.running], [*choice.waiting], choice.max_tokens)
-        if not decodes and schedule.guards is not None:
+        if not decodes and schedule.yielding is not None:
             prompts = self._in_time_together(prompts)
         max_tokens = schedule.limits.max_tokens
         if decodes and schedule.tpot_slo_s < _NO_BOUND:

@@ -105,13 +105,13 @@ class StepPlanner:
 
     def can_pause(self, step: Step) -> bool:
         """Steps that decode cannot: streams would wait. Nor can prompts that stay here: they may be preempted."""
-        if self._schedule.guards is None or step.cohort:
+        if self._schedule.yielding is None or step.cohort:
             return False
         return all(item.sequence.is_prefill_only for item in step.items)
 
     def should_yield(self, step: Step, progress: float) -> bool:
         """Whether the running step, that far through its layers, is to pause for somebody. Asked when one arrives."""
-        guards = self._schedule.guards
+        guards = self._schedule.yielding
         if guards is None or not self.book.waiting or not self.can_pause(step):
             return False
         prompts = self._prompts()

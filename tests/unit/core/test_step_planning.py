@@ -83,6 +83,15 @@ def test_nobody_yields_to_the_patient_nor_twice() -> None:
     assert not planner.should_yield(step, progress=0.1)
 
 
+def test_first_come_first_served_means_that_nobody_yields() -> None:
+    planner = make(Schedule(BatchLimits(8192, 64), order="fcfs"))
+    accept(planner, 5000, due_in_s=60)
+    step = begin(planner)
+    accept(planner, 100, due_in_s=0.5)
+    assert not planner.can_pause(step)
+    assert not planner.should_yield(step, progress=0.1)
+
+
 def test_a_step_with_decodes_never_yields() -> None:
     planner = make(Schedule(BatchLimits(512, 64)))
     decoding(planner, 2)
