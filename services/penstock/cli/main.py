@@ -18,6 +18,7 @@ COMMANDS = {
     "chat": "talk to the model in the terminal",
     "simulate": "run a scenario file in virtual time, with the policies of the live system",
     "trace": "where the time of one request went",
+    "plan": "find how many GPUs should do what, for a model, a workload and its objectives",
     "doctor": "show what this machine has, and what Penstock will use and why",
     "model": "make models",
     "scale": "start workers, or have them drain and go, until each role has its count",

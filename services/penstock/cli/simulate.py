@@ -35,9 +35,9 @@ def simulate(
     reports = _run_all(todo)
     Console().print(*simulation_report.tables(todo, reports), sep="\n")
     if json_file is not None:
-        _write(json_file, json.dumps(simulation_report.as_data(todo, reports), indent=1))
+        write_file(json_file, json.dumps(simulation_report.as_data(todo, reports), indent=1))
     if svg_file is not None:
-        _write(svg_file, simulation_report.plots(todo, reports))
+        write_file(svg_file, simulation_report.plots(todo, reports))
 
 
 def main(argv: list[str]) -> int:
@@ -72,7 +72,8 @@ def _run_all(todo: list[Point]) -> list[Report]:
     return reports
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Write what a user asked for; a place that cannot be written to is an unusable setting."""
     try:
         path.write_text(text, encoding="utf8")
     except OSError as error:

@@ -11,6 +11,19 @@ decodes (Sarathi-Serve measures 1021 prompt tokens with 3 decodes as 1024 prompt
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class StepSeconds(Protocol):
+    """Whatever knows how long a step takes: the fit below, or a cost model of the simulator."""
+
+    def step_s(self, chunks: Iterable[tuple[int, int]], num_decodes: int = 0, num_context_tokens: int = 0) -> float:
+        """A step of prompt chunks, each (num_computed_tokens, num_tokens), and of decodes whose contexts add up."""
+        ...
+
+    def decode_s(self, num_sequences: int, num_context_tokens: int) -> float:
+        """A step of decodes only."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +62,6 @@ class StepCost:
         prefill_s = self.prefill_base_s + self.prefill_s_per_token * (num_tokens + num_decodes)
         decode_s = self.decode_base_s + self.decode_s_per_sequence * num_decodes if num_decodes else 0.0
         return max(prefill_s, decode_s) + attention_s + self.decode_s_per_context_token * num_context_tokens
-
-    def max_decodes(self, num_context_tokens_each: int, step_s: float) -> int:
-        """Most sequences of equal context whose decode takes at most `step_s`: (step_s - A') / (B' * context + C').
-
-        0 when not even one does. A model whose sequences cost nothing has no such limit: ValueError.
-        """
-        each_s = self.decode_s_per_context_token * num_context_tokens_each + self.decode_s_per_sequence
-        if each_s <= 0:
-            raise ValueError("a decode step must cost something per sequence")
-        # 1e-9: a quotient that is whole but for rounding stays whole
-        return max(0, int((step_s - self.decode_base_s) / each_s + 1e-9))
 
     def _attention_s(self, num_tokens: int, num_computed_tokens: int) -> float:
         return self.prefill_s_per_token2 * num_tokens * (2 * num_computed_tokens + num_tokens)

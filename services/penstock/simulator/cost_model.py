@@ -8,28 +8,20 @@ None includes what an engine adds around the forward pass (scheduling, launch, s
 does.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.step_cost import StepSeconds
 from penstock.simulator.fitted_costs import find_fitted
 from penstock.simulator.hardware import Gpu, ModelShape, find_gpu, find_model
 from penstock.simulator.operator_costs import OperatorCosts, OperatorTables
+from penstock.simulator.pipelined import Pipelined
 from penstock.simulator.roofline import Roofline
 
-
-class CostModel(Protocol):
-    """Seconds of one forward pass on one worker."""
-
-    def step_s(self, chunks: Iterable[tuple[int, int]], num_decodes: int = 0, num_context_tokens: int = 0) -> float:
-        """A step of prompt chunks, each (num_computed_tokens, num_tokens), and of decodes whose contexts add up."""
-        ...
-
-    def decode_s(self, num_sequences: int, num_context_tokens: int) -> float:
-        """A step of decodes only: the same, asked millions of times."""
-        ...
+CostModel: TypeAlias = StepSeconds
+"""Seconds of one forward pass on one worker; `decode_s` is asked millions of times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +32,16 @@ class CostSpec:
     gpu: str = "H200"
     model: str = "Llama-3-8B"
     tp: int = 1
+    pp: int = 1
     engine: str = ""
     tables: str = ""
     gpu_peaks: Gpu | None = field(default=None)  # instead of a GPU by name
     model_shape: ModelShape | None = field(default=None)  # instead of a model by name
+
+    @property
+    def num_gpus(self) -> int:
+        """Of one worker."""
+        return self.tp * self.pp
 
     @property
     def hardware(self) -> Gpu:
@@ -56,6 +54,13 @@ class CostSpec:
 
 def build_cost_model(spec: CostSpec) -> CostModel:
     """The cost model that `spec` describes; raises InvalidSettings when there is none."""
+    if spec.tp < 1 or spec.pp < 1:
+        raise InvalidSettings("cost", f"tp={spec.tp}, pp={spec.pp}", "both must be at least 1")
+    stages = _of_one_stage(spec)
+    return stages if spec.pp == 1 else Pipelined(stages, spec.pp)
+
+
+def _of_one_stage(spec: CostSpec) -> CostModel:
     if spec.kind == "fitted":
         return find_fitted(spec.gpu, spec.model, spec.tp, spec.engine)
     if spec.kind == "roofline":

@@ -68,9 +68,9 @@ class ModelShape:
             self.num_layers, self.num_kv_heads, self.head_dim, block_size, num_blocks, _BYTES, dtype="bfloat16"
         )
 
-    def num_kv_tokens(self, gpu: "Gpu", tp: int) -> int:
-        """Tokens whose KV fits beside the weights on `tp` GPUs."""
-        spare_bytes = gpu.memory_bytes * tp * _MEMORY_SHARE - self.weight_bytes
+    def num_kv_tokens(self, gpu: "Gpu", num_gpus: int) -> int:
+        """Tokens whose KV fits beside the weights on the GPUs of one worker."""
+        spare_bytes = gpu.memory_bytes * num_gpus * _MEMORY_SHARE - self.weight_bytes
         return max(0, int(spare_bytes // self.kv_layout(1, 1).token_bytes))
 
 

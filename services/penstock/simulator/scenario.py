@@ -74,7 +74,7 @@ class PoolSpec:
         """What each of its workers is like."""
         if self.order not in ORDERS:
             raise InvalidSettings("pools.order", self.order, f"must be one of {', '.join(ORDERS)}")
-        num_kv_tokens = self.num_kv_tokens or self.cost.shape.num_kv_tokens(self.cost.hardware, self.cost.tp)
+        num_kv_tokens = self.num_kv_tokens or self.cost.shape.num_kv_tokens(self.cost.hardware, self.cost.num_gpus)
         num_blocks = num_kv_tokens // self.block_size
         if num_blocks < 1:
             raise InvalidSettings("pools.num_kv_tokens", num_kv_tokens, "leaves no room for a single block")
@@ -91,7 +91,7 @@ class PoolSpec:
             shape=self.cost.shape,
             num_blocks=num_blocks,
             block_size=self.block_size,
-            num_gpus=self.cost.tp,
+            num_gpus=self.cost.num_gpus,
             rules=rules,
             admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens, rules.schedule.is_by_deadline),
         )
@@ -168,4 +168,4 @@ class Scenario:
 
     @property
     def num_gpus(self) -> int:
-        return sum(pool.count * pool.cost.tp for pool in self.pools)
+        return sum(pool.count * pool.cost.num_gpus for pool in self.pools)

@@ -56,16 +56,3 @@ def test_chunks_cost_the_whole_and_one_more_base(first: int, second: int) -> Non
     chunked_s = SIMPLE.prefill_s(first) + SIMPLE.prefill_s(second, first)
     num_bases = (first > 0) + (second > 0) - (first + second > 0)
     assert chunked_s == pytest.approx(whole_s + num_bases * SIMPLE.prefill_base_s)
-
-
-@given(st.integers(1, 4096), st.floats(0.0, 0.5))
-@settings(max_examples=50, deadline=None, derandomize=True)
-def test_the_largest_batch_is_in_time_and_one_more_is_not(num_context: int, step_s: float) -> None:
-    most = OPT_13B.max_decodes(num_context, step_s)
-    assert OPT_13B.decode_s(most, most * num_context) <= step_s + 1e-9
-    assert OPT_13B.decode_s(most + 1, (most + 1) * num_context) > step_s - 1e-9
-
-
-def test_sequences_that_cost_nothing_set_no_limit() -> None:
-    with pytest.raises(ValueError, match="must cost something"):
-        StepCost(1, 1, 0, 1, 0, 0).max_decodes(100, 1.0)

@@ -1,8 +1,17 @@
 """Rates per role, against the published sizing example, and the online signal."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from penstock.core.policies.role_ratio import MeanRequest, decode_batch, decode_rate, prefill_rate, share_signal
+from penstock.core.policies.role_ratio import (
+    MeanRequest,
+    decode_batch,
+    decode_rate,
+    mixed_rate,
+    prefill_rate,
+    share_signal,
+)
 from penstock.core.rate_balance import best_counts
 from penstock.core.step_cost import StepCost
 from penstock.core.types import Role
@@ -32,6 +41,34 @@ def test_the_published_example() -> None:
 def test_the_decode_batch_is_bound_by_time_or_memory(tpot_s: float, num_kv_tokens: int, batch: int) -> None:
     cost = StepCost(0.0, 0.0, 0.0, 0.010, 1e-6, 0.001)
     assert decode_batch(MeanRequest(800, 200), cost, tpot_s, num_kv_tokens) == batch
+
+
+@given(st.integers(1, 4096), st.floats(0.0, 0.5))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_the_largest_batch_is_in_time_and_one_more_is_not(num_context: int, tpot_s: float) -> None:
+    cost = StepCost(0.018, 1e-4, 7e-9, 0.020, 6.3e-7, 3.9e-5)
+    most = decode_batch(MeanRequest(num_context, 1), cost, tpot_s, 10**9)
+    assert most == 0 or cost.decode_s(most, most * num_context) <= tpot_s
+    assert cost.decode_s(most + 1, (most + 1) * num_context) > tpot_s
+
+
+# a step of n prompt tokens and d decodes takes 10 ms + (n + d) / 10_000 s; 100 in and 101 out run as many of each
+@pytest.mark.parametrize(
+    ("tpot_s", "num_kv_tokens", "chunk", "num_each"),
+    [
+        (0.020, 10**9, 10**4, 50),  # 10 ms + 100 tokens
+        (0.020, 10**9, 60, 30),  # the step's own limit
+        (0.020, 150 * 20, 10**4, 20),  # memory for 20 sequences of 150 tokens
+        (0.009, 10**9, 10**4, 0),
+    ],
+)
+def test_a_mixed_worker_is_bound_by_time_by_memory_or_by_its_chunk(
+    tpot_s: float, num_kv_tokens: int, chunk: int, num_each: int
+) -> None:
+    cost = StepCost(0.010, 1e-4, 0.0, 0.0, 0.0, 0.0)
+    step_s = 0.010 + 2e-4 * num_each
+    rate = mixed_rate(MeanRequest(100, 101), cost, tpot_s, num_kv_tokens, chunk)
+    assert rate == pytest.approx(num_each / 100 / step_s)
 
 
 def test_nothing_is_decoded_without_a_batch_and_everything_without_an_answer() -> None:
