@@ -8,7 +8,7 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto bench simulate headlines metrics dashboards clean
+.PHONY: help setup serve test test-unit format proto bench simulate headlines calibrate metrics dashboards clean
 .PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards
 
 help: ## show this
@@ -86,6 +86,9 @@ simulate: setup ## a cluster in virtual time; ARGS="scenarios/colocated.yaml --s
 
 headlines: setup ## the papers' claims, measured again; ARGS="--only distserve --svg headlines.svg" and the like
 	$(BIN)/python -m benchmarks.headlines $(ARGS)
+
+calibrate: setup ## the simulator beside the live system on the same requests, mock and torch engine; takes minutes
+	$(BIN)/python -m benchmarks.calibrate $(ARGS)
 
 clean: ## remove what can be made again, .venv included
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

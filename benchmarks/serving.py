@@ -24,7 +24,7 @@ NUM_TOKENS = 64  # per answer
 PROMPT = "Tell me about the river and the mill. "
 MOCK_COSTS = "prefill_s=0.002,prefill_s_per_token=1e-5,decode_s=0.005"
 ENGINE_TTFT_S = 0.0022  # of a prompt of some 20 tokens, by these costs
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # Ray takes its time on a loaded machine
 WARM_UP_S = 3.0
 
 
@@ -45,12 +45,12 @@ class ServingRow:
 
 
 @asynccontextmanager
-async def mock_system(*flags: str) -> AsyncIterator[int]:
-    """`penstock up --engine mock` on a free port; yields the port."""
+async def system(*flags: str) -> AsyncIterator[int]:
+    """`penstock up` on a free port; yields the port."""
     port = free_port()
-    command = [sys.executable, "-m", "penstock.cli.main", "up", "--engine", "mock", f"--port={port}"]
+    command = [sys.executable, "-m", "penstock.cli.main", "up", f"--port={port}"]
     process = await asyncio.create_subprocess_exec(
-        *command, f"--mock-costs={MOCK_COSTS}", *flags, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, *flags, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None and process.stderr is not None
     errors = asyncio.create_task(process.stderr.read())
@@ -139,7 +139,7 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 async def run(rates: list[float], duration_s: float) -> list[ServingRow]:
-    async with mock_system() as port:
+    async with system("--engine=mock", f"--mock-costs={MOCK_COSTS}") as port:
         return [await drive(port, rate, duration_s) for rate in rates]
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "simulate": "run a scenario file in virtual time, with the policies of the live system",
     "trace": "where the time of one request went",
     "plan": "find how many GPUs should do what, for a model, a workload and its objectives",
+    "profile": "fit what steps cost on a live system, for simulate and plan",
     "doctor": "show what this machine has, and what Penstock will use and why",
     "model": "make models",
     "scale": "start workers, or have them drain and go, until each role has its count",

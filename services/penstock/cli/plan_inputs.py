@@ -8,7 +8,7 @@ from penstock.cli.experiment import read_file
 from penstock.core.errors import InvalidSettings
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.fitted_costs import find_fitted
-from penstock.simulator.hardware import MODELS
+from penstock.simulator.hardware import MODELS, ModelShape
 from penstock.simulator.model_config import shape_of
 from penstock.simulator.parsing import parse
 from penstock.simulator.placement.traffic import Traffic
@@ -28,15 +28,21 @@ def cost_spec(model: str, gpu: str, engine: str = "") -> CostSpec:
         spec = CostSpec(gpu=gpu, model=model, engine=engine)
         kind = "fitted" if _has_any_fit(spec) else "roofline"
         return CostSpec(kind=kind, gpu=gpu, model=model, engine=engine)
+    if not path.exists():
+        raise InvalidSettings("--model", model, f"is neither a model folder nor one of {', '.join(MODELS)}")
+    return CostSpec(kind="roofline", gpu=gpu, model=path.resolve().name, model_shape=model_shape(model))
+
+
+def model_shape(folder: str) -> ModelShape:
+    """Of a Hugging Face folder, or of a config.json."""
+    path = Path(folder)
     file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        known = ", ".join(MODELS)
-        raise InvalidSettings("--model", model, f"is neither a model folder nor one of {known}")
     try:
-        config = json.loads(file.read_text(encoding="utf8"))
+        return shape_of(json.loads(file.read_text(encoding="utf8")))
+    except OSError as error:
+        raise InvalidSettings("model", str(file), error.strerror or "cannot be read") from error
     except ValueError as error:
-        raise InvalidSettings("--model", str(file), f"is no JSON: {error}") from error
-    return CostSpec(kind="roofline", gpu=gpu, model=path.resolve().name, model_shape=shape_of(config))
+        raise InvalidSettings("model", str(file), f"is no JSON: {error}") from error
 
 
 def _has_any_fit(spec: CostSpec) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from penstock.cli import simulation_report
 from penstock.cli.experiment import Point, points, read_file, with_overrides
 from penstock.core.errors import InvalidSettings
 from penstock.simulator.cluster import Cluster
+from penstock.simulator.profiled import profiled
 from penstock.simulator.report import Report, report
 from penstock_loadgen.workload import generate
 
@@ -25,6 +27,7 @@ _PROGRESS_STEP = 50  # requests: drawing the bar for each would cost more than s
 def simulate(
     scenario: Annotated[Path, typer.Argument(help="scenario file (YAML); scenarios/ holds some")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as pools.0.count=4")] = None,
+    costs_file: Annotated[Path | None, typer.Option("--costs", help="of `penstock profile`: use its costs")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="write everything there, for programs")] = None,
     svg_file: Annotated[Path | None, typer.Option("--svg", help="write the plots there")] = None,
 ) -> None:
@@ -32,6 +35,8 @@ def simulate(
     todo = list(points(with_overrides(read_file(scenario), overrides or [])))
     if not todo:
         raise InvalidSettings("sweep.values", "[]", "must name at least one value")
+    if costs_file is not None:
+        todo = [replace(point, scenario=profiled(point.scenario, costs_file)) for point in todo]
     reports = _run_all(todo)
     Console().print(*simulation_report.tables(todo, reports), sep="\n")
     if json_file is not None:

@@ -1,7 +1,8 @@
-"""What a simulated step takes: one protocol, three ways to know.
+"""What a simulated step takes: one protocol, four ways to know.
 
     fitted      coefficients of `core.step_cost.StepCost` for a (GPU, model, TP), measured or composed    fitted_costs
     roofline    from a model's shape and a GPU's peaks, for pairs nobody measured                         roofline
+    profile     coefficients measured on a live worker, in a file of `penstock profile`             cost_profile
     operators   tables of measured operators in a folder the user names                                   operator_costs
 
 None includes what an engine adds around the forward pass (scheduling, launch, sampling): a pool's `step_overhead_s`
@@ -14,6 +15,7 @@ from typing import TypeAlias
 
 from penstock.core.errors import InvalidSettings
 from penstock.core.step_cost import StepSeconds
+from penstock.simulator.cost_profile import read_profile
 from penstock.simulator.fitted_costs import find_fitted
 from penstock.simulator.hardware import Gpu, ModelShape, find_gpu, find_model
 from penstock.simulator.operator_costs import OperatorCosts, OperatorTables
@@ -26,7 +28,10 @@ CostModel: TypeAlias = StepSeconds
 
 @dataclass(frozen=True, slots=True)
 class CostSpec:
-    """Which cost model a pool has. `engine` tells fits of the same pair apart; `tables` is for `operators`."""
+    """Which cost model a pool has. `engine` tells fits of the same pair apart.
+
+    `tables` is for `operators`, `file` for `profile`.
+    """
 
     kind: str = "fitted"
     gpu: str = "H200"
@@ -35,6 +40,7 @@ class CostSpec:
     pp: int = 1
     engine: str = ""
     tables: str = ""
+    file: str = ""
     gpu_peaks: Gpu | None = field(default=None)  # instead of a GPU by name
     model_shape: ModelShape | None = field(default=None)  # instead of a model by name
 
@@ -63,10 +69,12 @@ def build_cost_model(spec: CostSpec) -> CostModel:
 def _of_one_stage(spec: CostSpec) -> CostModel:
     if spec.kind == "fitted":
         return find_fitted(spec.gpu, spec.model, spec.tp, spec.engine)
+    if spec.kind == "profile":
+        return read_profile(Path(spec.file)).cost
     if spec.kind == "roofline":
         return Roofline(spec.shape, spec.hardware, spec.tp)
     if spec.kind == "operators":
         if not spec.tables:
             raise InvalidSettings("cost.tables", "", "operators need the folder that holds the tables")
         return OperatorCosts(OperatorTables(Path(spec.tables), spec.gpu), spec.shape, spec.hardware, spec.tp)
-    raise InvalidSettings("cost.kind", spec.kind, "must be fitted, roofline or operators")
+    raise InvalidSettings("cost.kind", spec.kind, "must be fitted, roofline, profile or operators")

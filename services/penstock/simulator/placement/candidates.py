@@ -53,7 +53,7 @@ def candidates(question: Question) -> Field:
     costs = ParallelCosts(question.cost)
     options = {
         parallelism: worker_rates(costs.at(parallelism), question.traffic, question.slo, question.step_overhead_s)
-        for parallelism in parallelisms(question.cost.shape, question.num_gpus, question.max_tensor)
+        for parallelism in _parallelisms(question)
     }
     fitting = {parallelism: rates for parallelism, rates in options.items() if rates.prefill_rate}
     prefill = {chosen: rates for chosen, rates in fitting.items() if rates.ttft_share >= question.goal}
@@ -67,6 +67,13 @@ def candidates(question: Question) -> Field:
         _best_first(_disaggregated(question, _undominated(prefill, _for_prefill), _undominated(decode, _for_decode))),
         pruned,
     )
+
+
+def _parallelisms(question: Question) -> list[Parallelism]:
+    """What was measured on one worker says nothing of others that are spread differently."""
+    if question.cost.kind == "profile":
+        return [Parallelism()]
+    return parallelisms(question.cost.shape, question.num_gpus)
 
 
 def _for_prefill(rates: WorkerRates) -> tuple[float, ...]:

@@ -72,15 +72,14 @@ def align(gpu: Gpu, shape: ModelShape, measured: CostSpec) -> Gpu:
     return gpu
 
 
-def parallelisms(shape: ModelShape, num_gpus: int, max_tensor: int = MAX_TENSOR) -> list[Parallelism]:
+def parallelisms(shape: ModelShape, num_gpus: int) -> list[Parallelism]:
     """Every way to spread one worker: TP divides the heads, PP the layers, powers of two, within one node of eight."""
     sizes = [size for size in (1, 2, 4, 8) if size <= num_gpus]
     return [
         Parallelism(tensor, pipeline)
         for tensor in sizes
         for pipeline in (size for size in sizes if size <= 4)
-        if tensor <= max_tensor
-        and tensor * pipeline <= min(num_gpus, MAX_TENSOR)
+        if tensor * pipeline <= min(num_gpus, MAX_TENSOR)
         and shape.num_heads % tensor == 0
         and shape.num_layers % pipeline == 0
     ]

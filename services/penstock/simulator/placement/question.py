@@ -26,7 +26,6 @@ class Question:
     goal: float = 0.9
     step_overhead_s: float = 0.002  # a Python engine's own time around each forward pass
     transfer: TransferCosts = field(default_factory=TransferCosts)
-    max_tensor: int = 8
 
     def __post_init__(self) -> None:
         if self.num_gpus < 1:

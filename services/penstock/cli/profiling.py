@@ -1,0 +1,130 @@
+"""Measures what steps cost on a live system, through its gateway, one controlled load at a time.
+
+    prompts    one at a time, each length several times     TTFT, less what is not the worker's (below), is a step
+    batches    so many streams at once, of equal lengths     the gaps between tokens while all of them run are steps
+
+What TTFT holds beyond the worker's own prefill is learnt from the gateway: its stage histogram knows how long prefill
+took, so the rest is routing, messages and Python. It is a quantity of its own in the profile.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from statistics import median
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.core.errors import InvalidSettings
+from penstock.simulator.cost_profile import DecodeSample, PrefillSample
+from penstock_loadgen.http_client import StreamingClient
+
+NUM_MESSAGES = 4  # route, answer, offer, first token: one way each, between client and first token
+_TOKEN_IDS = (10, 250)  # plain text in any vocabulary
+_NUM_OUTPUT = 48  # tokens of each stream in a batch
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePoints:
+    """What is measured."""
+
+    prompt_lengths: tuple[int, ...] = (16, 64, 128, 256, 512, 1024)
+    num_repeats: int = 7
+    batches: tuple[tuple[int, int], ...] = ((1, 16), (1, 512), (2, 128), (4, 32), (4, 384), (8, 64), (8, 256))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Samples of one pass over the points."""
+
+    prefills: list[PrefillSample]
+    decodes: list[DecodeSample]
+    overheads_s: list[float]  # of the first token, one for each prompt length
+
+
+class Profiler:
+    """Drives one gateway."""
+
+    def __init__(self, host: str, port: int, model: str, now_s: Callable[[], float], seed: int = 0) -> None:
+        self._client = StreamingClient(host, port, now_s)
+        self._metrics_url = f"http://{host}:{port}/metrics"
+        self._model = model
+        self._now_s = now_s
+        self._random = Random(seed)
+
+    async def measure(self, points: ProfilePoints, on_point: Callable[[str], None] = lambda what: None) -> Measured:
+        """One pass; repeat it, and take all samples together, where timings are noisy."""
+        await self._streams(2, 16, 8)  # connections, code paths
+        measured = Measured([], [], [])
+        for num_tokens in points.prompt_lengths:
+            on_point(f"a prompt of {num_tokens} tokens")
+            await self._measure_prompt(num_tokens, points.num_repeats, measured)
+        for num_streams, num_tokens in points.batches:
+            on_point(f"{num_streams} streams after {num_tokens} tokens")
+            measured.decodes.append(await self._measure_batch(num_streams, num_tokens))
+        return measured
+
+    def close(self) -> None:
+        self._client.close()
+
+    async def _measure_prompt(self, num_tokens: int, num_repeats: int, measured: Measured) -> None:
+        before = await self._prefill_seconds()
+        ttfts_s = [(await self._streams(1, num_tokens, 1))[0][0] for _ in range(num_repeats)]
+        after = await self._prefill_seconds()
+        mean_prefill_s = (after[0] - before[0]) / max(1.0, after[1] - before[1])
+        overhead_s = max(0.0, sum(ttfts_s) / len(ttfts_s) - mean_prefill_s)
+        measured.overheads_s.append(overhead_s)
+        measured.prefills.append(PrefillSample(num_tokens, max(1e-6, median(ttfts_s) - overhead_s)))
+
+    async def _measure_batch(self, num_streams: int, num_tokens: int) -> DecodeSample:
+        streams = await self._streams(num_streams, num_tokens, _NUM_OUTPUT)
+        first_s, last_s = max(stream[1] for stream in streams), min(stream[-1] for stream in streams)
+        gaps_s = [
+            later - earlier
+            for stream in streams
+            for earlier, later in pairwise(stream)
+            if first_s <= earlier and later <= last_s
+        ]
+        num_context = num_streams * (num_tokens + _NUM_OUTPUT // 2)
+        return DecodeSample(num_streams, num_context, median(gaps_s))
+
+    async def _streams(self, num_streams: int, num_tokens: int, num_output: int) -> list[list[float]]:
+        """Send so many requests at once; seconds from sending to each token of each."""
+        sent_s = self._now_s()
+        exchanges = await asyncio.gather(
+            *(self._client.post("/v1/completions", self._body(num_tokens, num_output)) for _ in range(num_streams))
+        )
+        for exchange in exchanges:
+            if not exchange.is_success or len(exchange.event_times_s) < num_output:
+                reason = exchange.error or bytes(exchange.body).decode(errors="replace")[:200]
+                raise InvalidSettings("gateway", str(exchange.status), f"did not answer a probe whole: {reason}")
+        return [[at_s - sent_s for at_s in exchange.event_times_s[:num_output]] for exchange in exchanges]
+
+    def _body(self, num_tokens: int, num_output: int) -> bytes:
+        prompt = [self._random.randint(*_TOKEN_IDS) for _ in range(num_tokens)]  # never the same: nothing is cached
+        body = {"model": self._model, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
+        return json.dumps({**body, "temperature": 0, "stream": True}).encode()
+
+    async def _prefill_seconds(self) -> tuple[float, float]:
+        """Sum and count of the gateway's prefill stage so far."""
+        async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
+            text = (await client.get(self._metrics_url)).raise_for_status().text
+        found = {
+            sample.name: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.labels.get("stage") == "prefill"
+        }
+        return found.get("penstock_stage_seconds_sum", 0.0), found.get("penstock_stage_seconds_count", 0.0)
+
+
+def together(passes: Sequence[Measured]) -> Measured:
+    """All samples of several passes."""
+    return Measured(
+        [sample for measured in passes for sample in measured.prefills],
+        [sample for measured in passes for sample in measured.decodes],
+        [overhead_s for measured in passes for overhead_s in measured.overheads_s],
+    )
