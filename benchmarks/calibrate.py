@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def is_whole(self) -> bool:
-        return self.exchange.is_success and len(self.exchange.event_times_s) >= self.spec.num_output_tokens
+        return self.exchange.is_success and len(self.exchange.event_times_s) >= min(2, self.spec.num_output_tokens)
 
 
 async def compare(engine: str, num_rounds: int, num_requests: int, rate: float) -> Comparison:
@@ -120,9 +120,9 @@ def _comparison(engine: str, profile: CostProfile, answers: Sequence[Answer]) ->
     whole = [answer for answer in answers if answer.is_whole]
     ttfts_s = summarize(answer.exchange.event_times_s[0] - answer.sent_s for answer in whole)
     tpots_s = summarize(
-        (events[-1] - events[0]) / (len(events) - 1)
-        for events in (answer.exchange.event_times_s for answer in whole)
-        if len(events) > 1
+        (answer.exchange.event_times_s[-1] - answer.exchange.event_times_s[0]) / (answer.spec.num_output_tokens - 1)
+        for answer in whole  # by tokens, not by events: tokens that arrive together are one event
+        if answer.spec.num_output_tokens > 1
     )
     live = {"TTFT": ttfts_s, "TPOT": tpots_s}
     simulated = simulate(profile, [answer.spec for answer in answers])

@@ -1,17 +1,15 @@
 """Measures what steps cost on a live system, through its gateway, one controlled load at a time.
 
-    prompts    one at a time, each length several times     TTFT, less what is not the worker's (below), is a step
-    batches    so many streams at once, of equal lengths     the gaps between tokens while all of them run are steps
+    prompts    one at a time, each length several times     the prefill stage, as the gateway's /metrics has it
+    batches    so many streams at once, of equal lengths     the time between their tokens is a step
 
-What TTFT holds beyond the worker's own prefill is learnt from the gateway: its stage histogram knows how long prefill
-took, so the rest is routing, messages and Python. It is a quantity of its own in the profile.
+What TTFT holds beyond that stage is routing, messages and Python: a quantity of its own in the profile.
 """
 
 import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from random import Random
 from statistics import median
 
@@ -75,33 +73,32 @@ class Profiler:
         ttfts_s = [(await self._streams(1, num_tokens, 1))[0][0] for _ in range(num_repeats)]
         after = await self._prefill_seconds()
         mean_prefill_s = (after[0] - before[0]) / max(1.0, after[1] - before[1])
-        overhead_s = max(0.0, sum(ttfts_s) / len(ttfts_s) - mean_prefill_s)
-        measured.overheads_s.append(overhead_s)
-        measured.prefills.append(PrefillSample(num_tokens, max(1e-6, median(ttfts_s) - overhead_s)))
+        if mean_prefill_s <= 0:
+            raise InvalidSettings("gateway", self._metrics_url, "counts no prefill stage; is it a Penstock gateway?")
+        measured.overheads_s.append(max(0.0, median(ttfts_s) - mean_prefill_s))
+        measured.prefills.append(PrefillSample(num_tokens, mean_prefill_s))
 
     async def _measure_batch(self, num_streams: int, num_tokens: int) -> DecodeSample:
+        """From the second token on: before it lies the hand-over, which is no step.
+
+        By the number of tokens, not of events: tokens that arrive together are one event.
+        """
         streams = await self._streams(num_streams, num_tokens, _NUM_OUTPUT)
-        first_s, last_s = max(stream[1] for stream in streams), min(stream[-1] for stream in streams)
-        gaps_s = [
-            later - earlier
-            for stream in streams
-            for earlier, later in pairwise(stream)
-            if first_s <= earlier and later <= last_s
-        ]
+        intervals_s = [(stream[-1] - stream[1]) / (_NUM_OUTPUT - 2) for stream in streams]
         num_context = num_streams * (num_tokens + _NUM_OUTPUT // 2)
-        return DecodeSample(num_streams, num_context, median(gaps_s))
+        return DecodeSample(num_streams, num_context, median(intervals_s))
 
     async def _streams(self, num_streams: int, num_tokens: int, num_output: int) -> list[list[float]]:
-        """Send so many requests at once; seconds from sending to each token of each."""
+        """Send so many requests at once; seconds from sending to each event of each."""
         sent_s = self._now_s()
         exchanges = await asyncio.gather(
             *(self._client.post("/v1/completions", self._body(num_tokens, num_output)) for _ in range(num_streams))
         )
         for exchange in exchanges:
-            if not exchange.is_success or len(exchange.event_times_s) < num_output:
+            if not exchange.is_success or len(exchange.event_times_s) < min(num_output, 2):
                 reason = exchange.error or bytes(exchange.body).decode(errors="replace")[:200]
                 raise InvalidSettings("gateway", str(exchange.status), f"did not answer a probe whole: {reason}")
-        return [[at_s - sent_s for at_s in exchange.event_times_s[:num_output]] for exchange in exchanges]
+        return [[at_s - sent_s for at_s in exchange.event_times_s] for exchange in exchanges]
 
     def _body(self, num_tokens: int, num_output: int) -> bytes:
         prompt = [self._random.randint(*_TOKEN_IDS) for _ in range(num_tokens)]  # never the same: nothing is cached

@@ -5,6 +5,8 @@ from benchmarks.headlines.row import Effort
 
 
 def test_the_published_placement_serves_at_least_the_published_rate(short: Effort) -> None:
-    (placement,) = distserve.rows(short)
+    placement, example, *_ = distserve.rows(short)
     assert placement.ours is not None
-    assert 1.4 <= placement.ours <= 2.6
+    assert 1.2 <= placement.ours <= 2.6  # published: 1.56
+    assert example.ratio is not None
+    assert 1.2 <= example.ratio <= 2.4  # published: 2.1

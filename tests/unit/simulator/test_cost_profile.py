@@ -34,6 +34,14 @@ def test_exact_samples_give_back_their_coefficients() -> None:
     assert max(errors.prefill_max, errors.decode_max) < 1e-9
 
 
+def test_a_sample_that_was_slowed_down_does_not_bend_the_fit() -> None:
+    prefills, decodes = samples()
+    slowed = [*prefills * 3, PrefillSample(1024, 10 * TRUTH.prefill_s(1024))]
+    cost, errors = fit(slowed, decodes)
+    assert cost.prefill_s(1024) == pytest.approx(TRUTH.prefill_s(1024), rel=0.02)
+    assert errors.prefill_max > 0.5
+
+
 def test_noise_shows_in_the_errors() -> None:
     cost, errors = fit(*samples(noise=0.1))
     assert cost.prefill_s(1024) == pytest.approx(TRUTH.prefill_s(1024), rel=0.15)
