@@ -113,7 +113,7 @@ async def load(port: int, num_requests: int, rate: float, seed: int, began_s: fl
 def _body(random: Random, num_prompt: int, num_output: int) -> bytes:
     prompt = [random.randint(*_IDS) for _ in range(num_prompt)]
     body = {"model": MODEL, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
-    return json.dumps({**body, "temperature": 0, "stream": True}).encode()
+    return json.dumps({**body, "temperature": 0, "stream": True, "return_token_ids": True}).encode()
 
 
 def _comparison(engine: str, profile: CostProfile, answers: Sequence[Answer]) -> Comparison:

@@ -6,42 +6,28 @@ open loop: a request is sent when it is due, whether or not earlier ones have be
 
 import argparse
 import asyncio
-import json
-import random
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import uvloop
 
 from penstock.cli.ports import free_port
-from penstock.runtime import clock
-from penstock_loadgen.http_client import Exchange, StreamingClient
+from penstock_loadgen.arrivals import ArrivalSpec
+from penstock_loadgen.endpoint import EndpointSpec
+from penstock_loadgen.experiment import Trial
+from penstock_loadgen.lengths import LengthSpec
+from penstock_loadgen.live_run import Patience
+from penstock_loadgen.targets import live_target
+from penstock_loadgen.workload import WorkloadSpec
 
 NUM_TOKENS = 64  # per answer
-PROMPT = "Tell me about the river and the mill. "
+NUM_PROMPT_TOKENS = 20
 MOCK_COSTS = "prefill_s=0.002,prefill_s_per_token=1e-5,decode_s=0.005"
 ENGINE_TTFT_S = 0.0022  # of a prompt of some 20 tokens, by these costs
 START_TIMEOUT_S = 180.0  # Ray takes its time on a loaded machine
 WARM_UP_S = 3.0
-
-
-@dataclass(frozen=True)
-class ServingRow:
-    """One rate, measured."""
-
-    rate: float  # requests/s asked for
-    num_sent: int
-    num_failed: int
-    completed_per_s: float
-    tokens_per_s: float
-    ttft_p50_s: float
-    ttft_p99_s: float
-    itl_p50_s: float
-    itl_p99_s: float
-    max_lateness_s: float  # of the client itself; a late client is no open loop
 
 
 @asynccontextmanager
@@ -67,93 +53,44 @@ async def system(*flags: str) -> AsyncIterator[int]:
         errors.cancel()
 
 
-async def drive(port: int, rate: float, duration_s: float, seed: int = 0) -> ServingRow:
-    """Poisson arrivals at `rate` for `duration_s`, after a warm-up at the same rate."""
-    arrivals = random.Random(seed)
-    client = StreamingClient("127.0.0.1", port, clock.now_s)
-    sent: list[tuple[float, Exchange]] = []
-    max_lateness_s = 0.0
-
-    async def send(due_s: float, number: int, is_counted: bool) -> None:
-        exchange = await client.post("/v1/completions", body(number))
-        if is_counted:
-            sent.append((due_s, exchange))
-
-    began_s = clock.now_s()
-    due_s = began_s
-    async with asyncio.TaskGroup() as requests:
-        number = 0
-        while (due_s := due_s + arrivals.expovariate(rate)) < began_s + WARM_UP_S + duration_s:
-            if (wait_s := due_s - clock.now_s()) > 0:
-                await asyncio.sleep(wait_s)
-            is_counted = due_s > began_s + WARM_UP_S
-            if is_counted:
-                max_lateness_s = max(max_lateness_s, clock.now_s() - due_s)
-            requests.create_task(send(due_s, number, is_counted))
-            number += 1
-    client.close()
-    return _row(rate, duration_s, sent, max_lateness_s)
-
-
-def body(number: int) -> bytes:
-    return json.dumps(
-        {
-            "model": "penstock-tiny",
-            "prompt": f"{number} {PROMPT}",
-            "max_tokens": NUM_TOKENS,
-            "ignore_eos": True,
-            "temperature": 0,
-            "stream": True,
-        }
-    ).encode()
-
-
-def _row(rate: float, duration_s: float, sent: list[tuple[float, Exchange]], max_lateness_s: float) -> ServingRow:
-    whole = [(due_s, exchange) for due_s, exchange in sent if exchange.is_success and exchange.event_times_s]
-    ttfts = sorted(exchange.event_times_s[0] - due_s for due_s, exchange in whole)
-    gaps = sorted(
-        later - earlier
-        for _, exchange in whole
-        for earlier, later in zip(exchange.event_times_s, exchange.event_times_s[1:], strict=False)
-    )
-    # over the time until the last answer, so that a backlog shows
-    last_s = max((exchange.event_times_s[-1] for _, exchange in whole), default=0.0)
-    first_s = min((due_s for due_s, _ in sent), default=0.0)
-    span_s = max(duration_s, last_s - first_s)
-    return ServingRow(
-        rate=rate,
-        num_sent=len(sent),
-        num_failed=len(sent) - len(whole),
-        completed_per_s=len(whole) / span_s,
-        tokens_per_s=len(whole) * NUM_TOKENS / span_s,
-        ttft_p50_s=_percentile(ttfts, 0.5),
-        ttft_p99_s=_percentile(ttfts, 0.99),
-        itl_p50_s=_percentile(gaps, 0.5),
-        itl_p99_s=_percentile(gaps, 0.99),
-        max_lateness_s=max_lateness_s,
+def workload(rate: float, duration_s: float) -> WorkloadSpec:
+    """Poisson arrivals at `rate`, after a warm-up at the same rate."""
+    return WorkloadSpec(
+        num_requests=0,
+        duration_s=WARM_UP_S + duration_s,
+        warm_up_s=WARM_UP_S,
+        arrivals=ArrivalSpec(rate=rate),
+        lengths=LengthSpec("fixed", NUM_PROMPT_TOKENS, NUM_TOKENS),
     )
 
 
-def _percentile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+def drive(port: int, rate: float, duration_s: float) -> Trial:
+    """One rate, measured by one load process."""
+    target = live_target(EndpointSpec(f"http://127.0.0.1:{port}", api="completions"), Patience())
+    asked = workload(rate, duration_s)
+    return Trial.of(asked, target.run(asked, lambda now_s, reading: None))
 
 
-async def run(rates: list[float], duration_s: float) -> list[ServingRow]:
+async def run(rates: list[float], duration_s: float) -> list[Trial]:
     async with system("--engine=mock", f"--mock-costs={MOCK_COSTS}") as port:
-        return [await drive(port, rate, duration_s) for rate in rates]
+        return [await asyncio.to_thread(drive, port, rate, duration_s) for rate in rates]
 
 
-def table(rows: list[ServingRow]) -> str:
-    """The rows as text."""
+def table(trials: list[Trial]) -> str:
+    """The trials as text."""
     head = "   req/s    done/s   tokens/s   TTFT p50    p99   ITL p50    p99   failed  client late"
-    return "\n".join([head, *map(_line, rows)])
+    return "\n".join([head, *map(_line, trials)])
 
 
-def _line(row: ServingRow) -> str:
+def _line(trial: Trial) -> str:
+    summary = trial.repeat.summary
+    ttft, itl = summary.latencies["ttft_s"], summary.latencies["itl_s"]
+    if ttft is None or itl is None:
+        return f"{trial.repeat.rate:8.0f}  nothing finished"
     return (
-        f"{row.rate:8.0f}  {row.completed_per_s:8.1f}  {row.tokens_per_s:9.0f}   "
-        f"{row.ttft_p50_s * 1e3:5.1f} ms {row.ttft_p99_s * 1e3:6.1f}  {row.itl_p50_s * 1e3:5.1f} ms "
-        f"{row.itl_p99_s * 1e3:6.1f}   {row.num_failed:4d}  {row.max_lateness_s * 1e3:6.1f} ms"
+        f"{trial.repeat.rate:8.0f}  {summary.requests_per_s:8.1f}  {summary.output_tokens_per_s:9.0f}   "
+        f"{ttft.p50 * 1e3:5.1f} ms {ttft.p99 * 1e3:6.1f}  {itl.p50 * 1e3:5.1f} ms {itl.p99 * 1e3:6.1f}   "
+        f"{summary.num_failed:4d}  {trial.repeat.validity.lateness_p99_s * 1e3:6.1f} ms"
     )
 
 

@@ -9,6 +9,7 @@ request is the throughput that a core allows.
 
 import argparse
 import asyncio
+import json
 import os
 import random
 import statistics
@@ -25,7 +26,7 @@ import psutil
 import uvloop
 
 from benchmarks import machine
-from benchmarks.serving import MOCK_COSTS, NUM_TOKENS, body
+from benchmarks.serving import MOCK_COSTS, NUM_TOKENS
 from penstock.cli import gateway
 from penstock.cli.ports import free_port
 from penstock.core.histogram import Histogram
@@ -38,6 +39,7 @@ from tests.integration.collector import running_collector
 
 PENSTOCK = (sys.executable, "-m", "penstock.cli.main")
 START_TIMEOUT_S = 60.0
+PROMPT = "Tell me about the river and the mill. "
 PLAIN = "--serve-plain"  # this program is the gateway without metrics, too
 
 
@@ -105,6 +107,12 @@ async def turn(port: int, process: psutil.Process, load: Load, seed: int) -> flo
     assert all(task.result().is_success for task in tasks), "a request failed: the load is too high"
     after = process.cpu_times()
     return (after.user + after.system - before.user - before.system) / len(tasks)
+
+
+def body(number: int) -> bytes:
+    """Never the same prompt twice: nothing is cached."""
+    asked = {"model": "penstock-tiny", "prompt": f"{number} {PROMPT}", "max_tokens": NUM_TOKENS, "ignore_eos": True}
+    return json.dumps({**asked, "temperature": 0, "stream": True}).encode()
 
 
 async def measure(load: Load) -> dict[str, list[float]]:

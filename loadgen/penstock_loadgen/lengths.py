@@ -18,7 +18,8 @@ _COLUMNS = (("num_prefill_tokens", "num_decode_tokens"), ("ContextTokens", "Gene
 
 @dataclass(frozen=True, slots=True)
 class LengthSpec:
-    """Tokens. `fixed` takes the means as they are, `lognormal` also the coefficients of variation, `csv` the file."""
+    """Tokens. `fixed` takes the means as they are, `normal` and `lognormal` also the coefficients of variation, `csv`
+    the file."""
 
     kind: str = "fixed"
     prompt_mean: float = 512
@@ -78,6 +79,13 @@ def _fixed(spec: LengthSpec) -> Draw:
     return lambda random: pair
 
 
+def _normal(spec: LengthSpec) -> Draw:
+    """What falls below 1 token is 1 token: with a wide spread the mean is a little higher than asked for."""
+    prompt = spec.prompt_mean, spec.prompt_mean * spec.prompt_cv
+    output = spec.output_mean, spec.output_mean * spec.output_cv
+    return lambda random: (round(random.gauss(*prompt)), round(random.gauss(*output)))
+
+
 def _lognormal(spec: LengthSpec) -> Draw:
     prompt, output = _mu_sigma(spec.prompt_mean, spec.prompt_cv), _mu_sigma(spec.output_mean, spec.output_cv)
     return lambda random: (round(random.lognormvariate(*prompt)), round(random.lognormvariate(*output)))
@@ -94,7 +102,12 @@ def _csv(spec: LengthSpec) -> Draw:
     return lambda random: random.choice(rows)
 
 
-_DRAWS: dict[str, Callable[[LengthSpec], Draw]] = {"fixed": _fixed, "lognormal": _lognormal, "csv": _csv}
+_DRAWS: dict[str, Callable[[LengthSpec], Draw]] = {
+    "fixed": _fixed,
+    "normal": _normal,
+    "lognormal": _lognormal,
+    "csv": _csv,
+}
 
 
 def lognormal_mean(median: float, p90: float) -> tuple[float, float]:

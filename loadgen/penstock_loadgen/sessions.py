@@ -1,71 +1,105 @@
-"""Conversations recovered from a table of lengths whose rows are in conversation order.
+"""What is sent: sessions of one or more turns, described before anything is known of who answers.
 
-Row i + 1 continues row i when its prompt holds row i's prompt and answer and at most 4,000 tokens more. In the ShareGPT
-table of Sarathi-Serve that makes 5,705 conversations of 5.4 turns, 93 % of whose prompt tokens the turn before has seen
-(after shuffling, hardly any two rows fit). When a turn comes is not in the table: think times are exponential.
+A session is what arrives. Most have one turn, which is one request. A further turn is sent `think_s` after the answer
+to the one before, with all that was said so far in front of it.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from heapq import heapify, heappop, heapreplace
-from random import Random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from penstock.core.blocks import HASH_BLOCK_TOKENS
-from penstock.simulator.workload import RequestSpec
-from penstock_loadgen.lengths import Lengths, read_lengths
-
-_MAX_NEW_TOKENS = 4000
+from penstock.core.errors import InvalidSettings
+from penstock.core.timeline import Slo
+from penstock_loadgen.lengths import LengthSpec
+from penstock_loadgen.texts import TextSpec
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSpec:
-    """`rate` conversations begin each second; a turn follows `think_s` on average after the one before began."""
+class TurnSpec:
+    """How many turns a session has (uniform between the two) and how long a user thinks (exponential)."""
 
-    path: str
-    num_sessions: int = 1000
-    rate: float = 1.0
-    think_s: float = 60.0
+    min: int = 1
+    max: int = 1
+    think_mean_s: float = 0.0
 
-
-def recover(rows: Iterable[Lengths]) -> Iterator[list[Lengths]]:
-    """The turns of each conversation, in the order of the table."""
-    turns: list[Lengths] = []
-    for prompt, output in rows:
-        if turns and not 0 <= prompt - sum(turns[-1]) < _MAX_NEW_TOKENS:
-            yield turns
-            turns = []
-        turns.append((prompt, output))
-    if turns:
-        yield turns
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.max:
+            raise InvalidSettings("turns", f"min={self.min}, max={self.max}", "1 <= min <= max is needed")
 
 
-def sessions(spec: SessionSpec, random: Random) -> Iterator[RequestSpec]:
-    """The turns of conversations drawn at random, in order of arrival; a turn shares all that was said before it."""
-    known = list(recover(read_lengths(spec.path)))
-    drawn: list[Iterator[RequestSpec]] = []
-    began_s = 0.0
-    for number in range(spec.num_sessions):
-        began_s += random.expovariate(spec.rate)
-        drawn.append(_turns(random.choice(known), number, began_s, spec.think_s, Random(random.random())))
-    waiting = [(next(turns), number) for number, turns in enumerate(drawn)]
-    queue = [(turn.arrived_s, number, turn) for turn, number in waiting]
-    heapify(queue)
-    while queue:
-        _, number, turn = queue[0]
-        yield turn
-        following = next(drawn[number], None)
-        if following is None:
-            heappop(queue)
-        else:
-            heapreplace(queue, (following.arrived_s, number, following))
+@dataclass(frozen=True, slots=True)
+class CancelSpec:
+    """`share` of the requests is given up by the client after `after_tokens` of the answer."""
+
+    share: float = 0.0
+    after_tokens: int = 1
+
+    def __post_init__(self) -> None:
+        if self.share > 1 or self.after_tokens < 1:
+            raise InvalidSettings("cancel", f"share={self.share}", "share is at most 1, after_tokens at least 1")
 
 
-def _turns(
-    lengths: list[Lengths], number: int, arrived_s: float, think_s: float, random: Random
-) -> Iterator[RequestSpec]:
-    longest = max(prompt for prompt, _ in lengths) // HASH_BLOCK_TOKENS + 1
-    names = tuple(range(number << 16, (number << 16) + longest))
-    for prompt, output in lengths:
-        shared = names[: -(-prompt // HASH_BLOCK_TOKENS)]
-        yield RequestSpec(arrived_s, prompt, output, shared, HASH_BLOCK_TOKENS)
-        arrived_s += random.expovariate(1 / think_s)
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """`count` images go with the first turn; each has a content of its own."""
+
+    count: int = 0
+    width: int = 336
+    height: int = 336
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficClass:
+    """Requests of one kind. `lengths` are of a turn's own words, without what is shared or was said before."""
+
+    name: str = "default"
+    share: float = 1.0  # of the sum of all shares
+    lengths: LengthSpec = field(default_factory=LengthSpec)
+    texts: TextSpec | None = None  # real prompts instead of invented ones of `lengths`
+    turns: TurnSpec = field(default_factory=TurnSpec)
+    system_prompt_tokens: int = 0  # invented, the same for the whole class
+    system_prompt: str = ""  # or this one, word for word
+    images: ImageSpec = field(default_factory=ImageSpec)
+    cancel: CancelSpec = field(default_factory=CancelSpec)
+    slo: Slo = field(default_factory=Slo)
+    sends_slo: bool = False  # in the headers that llm-d named
+    first_token_deadline_s: float = float("inf")  # after arrival; infinity: the workload's
+    priority: int = 0  # larger is more urgent
+    tenant: str = ""
+    api_key: str = ""  # of the tenant, instead of the one given to the command
+    headers: Mapping[str, Any] = field(default_factory=dict)  # sent as they are
+    body: Mapping[str, Any] = field(default_factory=dict)  # added to each request's body
+
+    def __post_init__(self) -> None:
+        if not self.share > 0:
+            raise InvalidSettings(f"workload.classes.{self.name}.share", self.share, "must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request of a session."""
+
+    num_new_tokens: int  # said now; with `text`, an estimate until the server has counted
+    num_output_tokens: int
+    text: str = ""
+    think_s: float = 0.0
+    num_images: int = 0
+    cancel_after_tokens: int = 0  # 0: read to the end
+
+    @property
+    def num_read_tokens(self) -> int:
+        """Tokens of the answer that the client stays for."""
+        return min(self.cancel_after_tokens or self.num_output_tokens, self.num_output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`due_s` counts from the start of the run. `prefix_ids` are a trace's: see simulator.workload.RequestSpec."""
+
+    number: int
+    due_s: float
+    traffic_class: TrafficClass
+    turns: tuple[Turn, ...]
+    class_index: int = 0
+    prefix_ids: tuple[int, ...] = ()
+    tokens_per_prefix_id: int = 512

@@ -1,87 +1,152 @@
-"""One experiment's traffic: a trace as it was, or arrivals and lengths drawn from a seed."""
+"""One experiment's traffic: a trace as it was, or arrivals and requests drawn from a seed.
+
+The same file drives a live endpoint and the simulator: both are given the sessions that `sessions` yields.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import islice, takewhile
 from random import Random
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.timeline import Slo
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
-from penstock_loadgen.lengths import LengthSpec, lengths
-from penstock_loadgen.sessions import SessionSpec, sessions
-from penstock_loadgen.traces import TraceSpec, read_trace
+from penstock_loadgen.class_traffic import turns_of
+from penstock_loadgen.conversations import ConversationsSpec, conversations
+from penstock_loadgen.lengths import LengthSpec
+from penstock_loadgen.sessions import Session, TrafficClass, Turn
+from penstock_loadgen.simulated_prompts import request_spec
+from penstock_loadgen.traces import MOONCAKE_BLOCK_TOKENS, TraceSpec, read_trace
 
-
-@dataclass(frozen=True, slots=True)
-class ClassSpec:
-    """One kind of requests among others, drawn with probability `share` over the sum of all shares."""
-
-    name: str
-    share: float
-    lengths: LengthSpec
-    first_token_deadline_s: float = float("inf")
-    priority: int = 0
+SEED_STEP = 1009  # between repeats: far enough that "7 arrivals" and the like never meet
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadSpec:
-    """A `trace` and `sessions` have arrivals and lengths of their own, and 0 requests means all of them. `classes`
-    have lengths and deadlines of their own."""
+    """`classes` mix by share; without them there is one, of `lengths`.
+
+    With a `trace`, arrivals, lengths and prefixes are its own, and classes only give what it does not say.
+    `sessions` are conversations recovered from a table, for the simulator; they too have times of their own. A run ends
+    after `num_requests` sessions (0 takes all of a trace, or as many as `duration_s` has room for) and sends nothing
+    new after `duration_s`. Requests due before `warm_up_s` are sent and not counted.
+    """
 
     num_requests: int = 1000
     seed: int = 0
     arrivals: ArrivalSpec = field(default_factory=ArrivalSpec)
     lengths: LengthSpec = field(default_factory=LengthSpec)
-    classes: tuple[ClassSpec, ...] = ()
     trace: TraceSpec | None = None
-    sessions: SessionSpec | None = None
+    sessions: ConversationsSpec | None = None
     first_token_deadline_s: float = float("inf")  # after arrival; the gateway answers 429 then
+    classes: tuple[TrafficClass, ...] = ()
+    duration_s: float = float("inf")
+    warm_up_s: float = 0.0
+    slo: Slo = field(default_factory=Slo)  # of requests whose class has none
+    name: str = ""
 
     def __post_init__(self) -> None:
-        if self.num_requests < (0 if self.trace or self.sessions else 1):
-            raise InvalidSettings("workload.num_requests", self.num_requests, "must be at least 1, or 0 with a trace")
-        if sum(map(bool, (self.classes, self.trace, self.sessions))) > 1:
-            raise InvalidSettings(
-                "workload", "classes, trace, sessions", "each has lengths of its own: give one of them"
-            )
-        if self.classes and not all(kind.share > 0 for kind in self.classes):
-            raise InvalidSettings("workload.classes.share", 0, "must be above 0")
+        is_bounded = bool(self.trace or self.sessions) or self.duration_s < float("inf")
+        if self.num_requests < (0 if is_bounded else 1):
+            reason = "must be at least 1, or 0 with a trace or a duration_s"
+            raise InvalidSettings("workload.num_requests", self.num_requests, reason)
+        if self.warm_up_s >= self.duration_s:
+            raise InvalidSettings("workload.warm_up_s", self.warm_up_s, "must be shorter than duration_s")
+        if self.sessions is not None and (self.trace or self.classes):
+            raise InvalidSettings("workload.sessions", self.sessions.path, "have lengths and times of their own")
+        if self.trace is not None:
+            self._check_trace(self.trace)
+
+    def _check_trace(self, trace: TraceSpec) -> None:
+        if self.arrivals.is_closed:
+            raise InvalidSettings("workload.arrivals.kind", self.arrivals.kind, "a trace brings its own times")
+        for one in self.classes:
+            if one.texts or one.turns.max > 1 or one.lengths != LengthSpec():
+                raise InvalidSettings(f"workload.classes.{one.name}", one.name, "a trace brings its own prompts")
+            if trace.kind == "mooncake" and (one.system_prompt or one.system_prompt_tokens):
+                key = f"workload.classes.{one.name}.system_prompt"
+                raise InvalidSettings(key, one.name, "the trace's prefixes begin with the prompt's first token")
+
+    @property
+    def mix(self) -> tuple[TrafficClass, ...]:
+        return self.classes or (TrafficClass(lengths=self.lengths),)
+
+    def slo_of(self, traffic_class: TrafficClass) -> Slo:
+        """The class's own, or else everybody's."""
+        return self.slo if traffic_class.slo == Slo() else traffic_class.slo
+
+    def deadline_s_of(self, traffic_class: TrafficClass) -> float:
+        """Of its first tokens, after arrival."""
+        return min(traffic_class.first_token_deadline_s, self.first_token_deadline_s)
+
+    @property
+    def is_listable(self) -> bool:
+        """Whether its requests are known before any of them is answered."""
+        return not self.arrivals.is_closed and all(one.turns.max == 1 and one.texts is None for one in self.mix)
+
+    @property
+    def rate(self) -> float:
+        """What goodput is searched over: sessions per second, or a trace's speed."""
+        return self.trace.speed if self.trace else self.arrivals.rate
+
+    def at_rate(self, rate: float) -> "WorkloadSpec":
+        """The same traffic at another rate, or its trace at another speed."""
+        if self.arrivals.is_closed:
+            raise InvalidSettings("workload.arrivals.kind", self.arrivals.kind, "a closed loop has no rate to vary")
+        if self.trace is not None:
+            return replace(self, trace=replace(self.trace, speed=rate))
+        return replace(self, arrivals=self.arrivals.at_rate(rate))
+
+    def repeat(self, number: int) -> "WorkloadSpec":
+        """The same experiment with other chance; the first repeat is the experiment itself."""
+        return replace(self, seed=self.seed + SEED_STEP * number)
+
+
+def sessions(spec: WorkloadSpec) -> Iterator[Session]:
+    """The sessions in order of arrival; the same seed gives the same ones."""
+    if spec.sessions is not None:
+        reason = "is for `penstock simulate`; here give classes with turns"
+        raise InvalidSettings("workload.sessions", spec.sessions.path, reason)
+    found = _recorded(spec) if spec.trace else _drawn(spec)
+    found = islice(found, spec.num_requests or None)
+    return takewhile(lambda session: session.due_s < spec.duration_s, found)
 
 
 def generate(spec: WorkloadSpec) -> Iterator[RequestSpec]:
-    """The requests in order of arrival; the same seed gives the same ones."""
-    if spec.sessions:
-        yield from islice(sessions(spec.sessions, Random(spec.seed)), spec.num_requests or None)
-        return
-    if spec.classes:
-        yield from islice(_of_classes(spec), spec.num_requests)
-        return
-    requests = read_trace(spec.trace, Random(spec.seed)) if spec.trace else _drawn(spec)
-    for request in islice(requests, spec.num_requests or None):
-        yield replace(request, first_token_deadline_s=spec.first_token_deadline_s)
+    """For simulations that need no answers to go on: open loops, of single turns or of times that are given."""
+    if not spec.is_listable:
+        raise InvalidSettings("workload", spec.name, "closed loops and sessions must be played, not listed")
+    if spec.sessions is not None:
+        return islice(conversations(spec.sessions, Random(spec.seed)), spec.num_requests or None)
+    return (
+        request_spec(session, 0, session.due_s, spec.deadline_s_of(session.traffic_class)) for session in sessions(spec)
+    )
 
 
-def _of_classes(spec: WorkloadSpec) -> Iterator[RequestSpec]:
-    times = arrival_times(spec.arrivals, Random(f"{spec.seed} arrivals"))
-    draw = Random(f"{spec.seed} classes")
-    shares = [kind.share for kind in spec.classes]
-    pairs = {kind.name: lengths(kind.lengths, Random(f"{spec.seed} lengths {kind.name}")) for kind in spec.classes}
-    for arrived_s in times:
-        [kind] = draw.choices(spec.classes, shares)
-        num_prompt_tokens, num_output_tokens = next(pairs[kind.name])
-        yield RequestSpec(
-            arrived_s,
-            num_prompt_tokens,
-            num_output_tokens,
-            first_token_deadline_s=kind.first_token_deadline_s,
-            priority=kind.priority,
-        )
-
-
-def _drawn(spec: WorkloadSpec) -> Iterator[RequestSpec]:
+def _drawn(spec: WorkloadSpec) -> Iterator[Session]:
     # one generator each: another rate leaves the lengths as they are, so that a sweep compares like with like
     times = arrival_times(spec.arrivals, Random(f"{spec.seed} arrivals"))
-    pairs = lengths(spec.lengths, Random(f"{spec.seed} lengths"))
-    for arrived_s, (num_prompt_tokens, num_output_tokens) in zip(times, pairs, strict=False):
-        yield RequestSpec(arrived_s, num_prompt_tokens, num_output_tokens)
+    choices = Random(f"{spec.seed} classes")
+    shares = [one.share for one in spec.mix]
+    drawn = [turns_of(one, spec.seed, bool(spec.classes)) for one in spec.mix]
+    for number, due_s in enumerate(times):
+        (index,) = choices.choices(range(len(shares)), shares)
+        yield Session(number, due_s, spec.mix[index], next(drawn[index]), index)
+
+
+def _recorded(spec: WorkloadSpec) -> Iterator[Session]:
+    assert spec.trace is not None
+    choices = Random(f"{spec.seed} classes")
+    shares = [one.share for one in spec.mix]
+    for number, row in enumerate(read_trace(spec.trace, Random(spec.seed))):
+        (index,) = choices.choices(range(len(shares)), shares)
+        one = spec.mix[index]
+        is_given_up = bool(one.cancel.share) and choices.random() < one.cancel.share
+        turn = Turn(
+            row.num_prompt_tokens,
+            row.num_output_tokens,
+            text=row.text,
+            num_images=one.images.count,
+            cancel_after_tokens=one.cancel.after_tokens if is_given_up else 0,
+        )
+        yield Session(number, row.arrived_s, one, (turn,), index, row.prefix_ids, MOONCAKE_BLOCK_TOKENS)

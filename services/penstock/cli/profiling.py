@@ -103,7 +103,7 @@ class Profiler:
     def _body(self, num_tokens: int, num_output: int) -> bytes:
         prompt = [self._random.randint(*_TOKEN_IDS) for _ in range(num_tokens)]  # never the same: nothing is cached
         body = {"model": self._model, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
-        return json.dumps({**body, "temperature": 0, "stream": True}).encode()
+        return json.dumps({**body, "temperature": 0, "stream": True, "return_token_ids": True}).encode()
 
     async def _prefill_seconds(self) -> tuple[float, float]:
         """Sum and count of the gateway's prefill stage so far."""

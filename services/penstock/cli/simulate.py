@@ -16,6 +16,7 @@ from penstock.core.errors import InvalidSettings
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.profiled import profiled
 from penstock.simulator.report import Report, report
+from penstock_loadgen.simulated_run import play
 from penstock_loadgen.workload import generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,7 +55,10 @@ def main(argv: list[str]) -> int:
 def run(point: Point, on_progress: Callable[[int], None]) -> Report:
     """One run; `on_progress` hears how many more requests have ended."""
     cluster = Cluster(point.scenario, on_progress)
-    cluster.run(generate(point.workload))
+    if point.workload.is_listable:
+        cluster.run(generate(point.workload))
+    else:
+        play(cluster, point.workload)
     return report(cluster)
 
 

@@ -125,6 +125,7 @@ class Summary:
     mean: float
     p50: float
     p90: float
+    p95: float
     p99: float
     max: float
 
@@ -139,6 +140,7 @@ def summarize(values: Iterable[float]) -> Summary | None:
         mean=sum(ordered) / len(ordered),
         p50=percentile(ordered, 0.50),
         p90=percentile(ordered, 0.90),
+        p95=percentile(ordered, 0.95),
         p99=percentile(ordered, 0.99),
         max=ordered[-1],
     )

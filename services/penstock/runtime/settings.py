@@ -227,6 +227,11 @@ def otel_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
+def bench_api_key() -> str:
+    """What `penstock bench` sends where no flag names a key: flags are shown by `ps`."""
+    return os.environ.get("PENSTOCK_API_KEY", "")
+
+
 def cache_folder() -> Path:
     """Where this user's programs keep what can be made again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock"

@@ -51,6 +51,7 @@ class Cluster:
         self.roles = RoleControl(scenario.role_rules, self.router, self.workers, scenario.known_cost, self._on_flip)
         self._around = Surroundings(self.events, self.network, self._find_decode, scenario.rpc_s, scenario.handoff)
         self._num_open = 0
+        self._num_submitted = 0  # and not arrived yet
         self._has_arrivals = True
         self._start_workers()
 
@@ -62,6 +63,11 @@ class Cluster:
         if self.roles.rules.policy != "none":
             self._control_roles()
         self.events.run()
+
+    def submit(self, spec: RequestSpec) -> None:
+        """One more request, that arrives when it says: for callers whose next request depends on an answer."""
+        self._num_submitted += 1
+        self.events.at(spec.arrived_s, partial(self._arrive_submitted, spec))
 
     def find_worker(self, ref: WorkerRef) -> SimulatedWorker | None:
         """The worker, if it is alive in that life."""
@@ -78,11 +84,18 @@ class Cluster:
             self.events.at(spec.arrived_s, partial(self._arrive, spec, workload))
 
     def _arrive(self, spec: RequestSpec, workload: Iterator[RequestSpec]) -> None:
+        self._begin(spec)
+        self._next_arrival(workload)
+
+    def _arrive_submitted(self, spec: RequestSpec) -> None:
+        self._num_submitted -= 1
+        self._begin(spec)
+
+    def _begin(self, spec: RequestSpec) -> None:
         self.metrics.arrived(self.events.now_s)
         self.roles.meter.arrived(spec.num_prompt_tokens)
         self._num_open += 1
         SimulatedDriver(spec, self.desk).begin()
-        self._next_arrival(workload)
 
     def _on_over(self, spec: RequestSpec, timeline: Timeline, error: PenstockError | None) -> None:
         self._num_open -= 1
@@ -93,7 +106,7 @@ class Cluster:
 
     @property
     def _is_busy(self) -> bool:
-        return self._has_arrivals or self._num_open > 0
+        return self._has_arrivals or self._num_submitted > 0 or self._num_open > 0
 
     # --- workers ------------------------------------------------------------------------------------------------------
 

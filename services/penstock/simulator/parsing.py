@@ -92,4 +92,14 @@ def _number(raw: object, path: str) -> float:
     raise InvalidSettings(path, raw, "must be a number, not negative")
 
 
-_SIMPLE: dict[Any, Callable[[object, str], object]] = {bool: _boolean, str: _text, int: _integer, float: _number}
+def _anything(raw: object, path: str) -> object:
+    return raw
+
+
+_SIMPLE: dict[Any, Callable[[object, str], object]] = {
+    bool: _boolean,
+    str: _text,
+    int: _integer,
+    float: _number,
+    Any: _anything,
+}

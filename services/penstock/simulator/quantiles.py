@@ -56,7 +56,7 @@ class Quantiles:
             bucket = int(np.searchsorted(cumulative, fraction * (self._count - 1), side="right"))
             return min(self._max, float(_SMALLEST_S * _GROWTH ** (bucket + 0.5)))
 
-        return Summary(self._count, self._sum / self._count, at(0.5), at(0.9), at(0.99), self._max)
+        return Summary(self._count, self._sum / self._count, at(0.5), at(0.9), at(0.95), at(0.99), self._max)
 
     def _enter(self, values: Sequence[float]) -> None:
         scaled = np.maximum(np.asarray(values, np.float64), _SMALLEST_S) / _SMALLEST_S

@@ -1,6 +1,6 @@
 """Traffic from seeds and from trace files."""
 
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from random import Random
 from statistics import fmean, pstdev
@@ -8,27 +8,24 @@ from statistics import fmean, pstdev
 import pytest
 
 from penstock.core.errors import InvalidSettings
-from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
+from penstock_loadgen.arrivals import ArrivalSpec
 from penstock_loadgen.lengths import LengthSpec, lengths, lognormal_mean
 from penstock_loadgen.traces import TraceSpec, read_trace
 from penstock_loadgen.workload import WorkloadSpec, generate
-
-
-@pytest.mark.parametrize(
-    ("spec", "cv"),
-    [(ArrivalSpec("poisson", 4.0), 1.0), (ArrivalSpec("gamma", 4.0, 2.0), 2.0), (ArrivalSpec("uniform", 4.0), 0.0)],
-)
-def test_arrivals_have_their_rate_and_burstiness(spec: ArrivalSpec, cv: float) -> None:
-    times = [0.0, *islice(arrival_times(spec, Random(0)), 40_000)]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert fmean(gaps) == pytest.approx(0.25, rel=0.03)
-    assert pstdev(gaps) / fmean(gaps) == pytest.approx(cv, rel=0.05, abs=1e-6)
 
 
 def test_lognormal_lengths_have_their_means() -> None:
     pairs = list(islice(lengths(LengthSpec("lognormal", 1000, 200, 0.5, 0.5), Random(0)), 40_000))
     assert fmean(prompt for prompt, _ in pairs) == pytest.approx(1000, rel=0.02)
     assert fmean(output for _, output in pairs) == pytest.approx(200, rel=0.02)
+
+
+def test_normal_lengths_have_their_means_and_are_never_below_one_token() -> None:
+    pairs = list(islice(lengths(LengthSpec("normal", 1000, 4, 0.2, 1.0), Random(0)), 40_000))
+    prompts = [prompt for prompt, _ in pairs]
+    assert fmean(prompts) == pytest.approx(1000, rel=0.01)
+    assert pstdev(prompts) == pytest.approx(200, rel=0.02)
+    assert min(output for _, output in pairs) == 1
 
 
 def test_published_quantiles_become_mean_and_spread() -> None:
@@ -78,6 +75,27 @@ def test_azure_and_apex_traces_keep_their_times(tmp_path: Path) -> None:
     assert next(generate(WorkloadSpec(0, trace=TraceSpec("apex", str(path))))).arrived_s == 1.5
 
 
+def test_burstgpt_leaves_out_failures_and_begins_at_zero(tmp_path: Path) -> None:
+    path = tmp_path / "burst.csv"
+    header = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+    rows = [
+        "5,ChatGPT,472,18,490,Conversation log",
+        "45,ChatGPT,1087,0,1087,API log",
+        "118.5,GPT-4,417,276,693,API log",
+    ]
+    path.write_text("\n".join([header, *rows]))
+    first, second = read_trace(TraceSpec("burstgpt", str(path), speed=2.0), Random(0))
+    assert (first.arrived_s, first.num_prompt_tokens, first.num_output_tokens) == (0.0, 472, 18)
+    assert (second.arrived_s, second.num_output_tokens) == (56.75, 276)
+
+
+def test_text_traces_bring_their_words(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"timestamp": 1.5, "prompt": "how do mills work?", "output_tokens": 9}\n')
+    (row,) = read_trace(TraceSpec("text", str(path)), Random(0))
+    assert (row.arrived_s, row.text, row.num_output_tokens) == (1.5, "how do mills work?", 9)
+
+
 def test_mooncake_traces_bring_their_prefixes_and_jitter_keeps_them_in_order(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     row = '{"timestamp": %d, "input_length": 600, "output_length": 5, "hash_ids": [0, %d]}\n'
@@ -101,8 +119,6 @@ def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("build", "key"),
     [
-        (lambda: ArrivalSpec("sometimes"), "arrivals.kind"),
-        (lambda: ArrivalSpec(rate=0), "arrivals"),
         (lambda: LengthSpec("long"), "lengths.kind"),
         (lambda: LengthSpec(prompt_mean=0), "lengths"),
         (lambda: TraceSpec("burst", ""), "trace.kind"),

@@ -1,0 +1,92 @@
+"""A turn as it is put to an endpoint: HTTP head and JSON body in bytes, made before the moment they are due."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from penstock_loadgen.endpoint import COMPLETIONS, PATHS, EndpointSpec
+from penstock_loadgen.http_client import StreamingClient
+from penstock_loadgen.images import data_url
+from penstock_loadgen.prompts import PromptWriter
+from penstock_loadgen.sessions import Session
+
+SESSION_HEADER = "x-session-id"
+PRIORITY_HEADER = "x-penstock-priority"
+TENANT_HEADER = "x-tenant-id"
+TTFT_HEADER, TPOT_HEADER = "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms"  # milliseconds: the ecosystem fixed the names
+
+
+class RequestWriter:
+    """Puts the turns of sessions into bytes, ready to be sent."""
+
+    def __init__(self, spec: EndpointSpec, model: str, writer: PromptWriter, deadline_s: float = float("inf")) -> None:
+        self._spec = spec
+        self._model = model
+        self._writer = writer
+        self._deadline_s = deadline_s  # of the first token, for every request
+
+    def words_of(self, session: Session, turn_index: int) -> str:
+        """What the user says in this turn; with the answers, later turns need it again."""
+        return self._writer.turn(session, turn_index)
+
+    def request(self, client: StreamingClient, session: Session, turn_index: int, said: Sequence[str]) -> bytes:
+        """Head and body; `said` is question, answer, question ... up to what is said now."""
+        body = self._body(session, turn_index, said)
+        return client.head("POST", PATHS[self._spec.api], len(body), self._headers(session)) + body
+
+    def _body(self, session: Session, turn_index: int, said: Sequence[str]) -> bytes:
+        turn = session.turns[turn_index]
+        body: dict[str, Any] = {
+            "model": self._model,
+            "max_tokens": turn.num_output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": self._spec.temperature,
+        }
+        if self._spec.forces_length:
+            body["ignore_eos"] = True
+        system = self._writer.system_prompt(session)
+        if self._spec.api == COMPLETIONS:
+            body["prompt"] = "\n".join((system, *said) if system else said)
+        else:
+            body["messages"] = self._messages(session, system, said)
+        return orjson.dumps({**body, **session.traffic_class.body})
+
+    def _messages(self, session: Session, system: str, said: Sequence[str]) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        for index, text in enumerate(said):
+            content: Any = text
+            if index == 0 and session.turns[0].num_images:
+                content = [*self._images(session), {"type": "text", "text": text}]
+            messages.append({"role": "assistant" if index % 2 else "user", "content": content})
+        return messages
+
+    def _images(self, session: Session) -> list[dict[str, Any]]:
+        images = session.traffic_class.images
+        return [
+            {
+                "type": "image_url",
+                "image_url": {"url": data_url(f"{session.number} {index}", images.width, images.height)},
+            }
+            for index in range(session.turns[0].num_images)
+        ]
+
+    def _headers(self, session: Session) -> Mapping[str, str]:
+        traffic_class = session.traffic_class
+        headers = self._spec.headers
+        if traffic_class.api_key:
+            headers["Authorization"] = f"Bearer {traffic_class.api_key}"
+        if traffic_class.tenant:
+            headers[TENANT_HEADER] = traffic_class.tenant
+        if traffic_class.priority:
+            headers[PRIORITY_HEADER] = str(traffic_class.priority)
+        if len(session.turns) > 1:
+            headers[SESSION_HEADER] = f"bench-{session.number}"
+        deadline_s = min(self._deadline_s, traffic_class.first_token_deadline_s)
+        ttft_s = min(deadline_s, traffic_class.slo.ttft_s if traffic_class.sends_slo else float("inf"))
+        if ttft_s < float("inf"):
+            headers[TTFT_HEADER] = f"{ttft_s * 1000:g}"
+        if traffic_class.sends_slo and traffic_class.slo.tpot_s < float("inf"):
+            headers[TPOT_HEADER] = f"{traffic_class.slo.tpot_s * 1000:g}"
+        return headers | {name: str(value) for name, value in traffic_class.headers.items()}
