@@ -8,8 +8,8 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto bench simulate headlines calibrate metrics dashboards clean
-.PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards
+.PHONY: help setup serve test test-unit format proto chart lock bench simulate headlines calibrate metrics dashboards clean
+.PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards check-chart
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,7 @@ test: setup ## all tests; ARGS="-k name" and the like
 test-unit: setup ## the tests that take seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-check: check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards ## style, types, import directions, sizes, freshness of generated code
+check: check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards check-chart ## style, types, import directions, sizes, freshness of generated code
 
 check-style: setup
 	$(BIN)/ruff check $(SOURCES)
@@ -65,6 +65,9 @@ check-metrics: setup
 check-dashboards: setup
 	$(BIN)/python -m tools.build_dashboards --check
 
+check-chart: setup
+	$(BIN)/python tools/build_chart.py --check
+
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
@@ -77,6 +80,19 @@ metrics: setup ## write docs/metrics.md from the metrics that the code declares
 
 proto: setup ## generate services/penstock/wire/v1 from proto/
 	$(BIN)/python tools/build_proto.py
+
+chart: setup ## write what the chart takes from the code: schema of settings, table of values, rules, dashboards
+	$(BIN)/python tools/build_chart.py
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --extra scheduler --extra engine --extra ucx --extra kernels --quiet \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate
+
+lock: setup ## pin what the images install; TORCH_WHEELS=URL: where torch's CPU wheels are
+	@mkdir -p build
+	$(LOCK) --constraint deploy/torch-cpu.txt --find-links "$(TORCH_WHEELS)" --output-file deploy/requirements.lock
+	sed -n -E 's/^([a-z].*==[^ ]*).*/\1/p' deploy/requirements.lock | grep -v -E '^(torch|triton|nvidia-|cuda-)' \
+	    | cat deploy/torch-cuda.txt - > build/shared.txt
+	$(LOCK) --constraint build/shared.txt --output-file deploy/requirements-cuda.lock
 
 bench: setup ## speed of engine, transfer and gateway, beside what bounds them
 	$(BIN)/python -m benchmarks $(ARGS)

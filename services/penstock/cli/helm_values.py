@@ -21,5 +21,5 @@ def _pool(plan: Plan, pool: PoolChoice) -> dict[str, Any]:
         "replicas": pool.count,
         "gpu": {"count": pool.parallelism.num_gpus, "type": plan.question.cost.gpu},
         "parallelism": {"tensor": pool.parallelism.tensor, "pipeline": pool.parallelism.pipeline},
-        "limits": {"maxStepTokens": pool.max_step_tokens, "maxSequences": pool.max_sequences},
+        "settings": {"maxBatchTokens": pool.max_step_tokens, "maxNumSequences": pool.max_sequences},
     }

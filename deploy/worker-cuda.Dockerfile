@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+# Prefill, decode and mixed workers on NVIDIA GPUs. CUDA's libraries come with the wheels, and the driver from the node;
+# gcc is there because Triton compiles its launchers at run time.
+#
+#   docker build --file deploy/worker-cuda.Dockerfile --tag penstock-worker:0.1.0-cuda .
+
+FROM python:3.11.13-slim-bookworm AS build
+ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0
+RUN pip install --no-cache-dir uv==0.13.9 hatchling==1.33.0
+WORKDIR /src
+COPY pyproject.toml README.md ./
+COPY services ./services
+COPY kernels ./kernels
+COPY loadgen ./loadgen
+COPY deploy/requirements-cuda.lock ./deploy/
+RUN uv build --wheel --no-build-isolation --python /usr/local/bin/python3 --out-dir /dist . \
+ && uv venv --python /usr/local/bin/python3 /opt/penstock \
+ && uv pip install --no-cache --python /opt/penstock/bin/python --constraint deploy/requirements-cuda.lock --verify-hashes \
+        "penstock[engine,ucx,kernels] @ file:///dist/penstock-0.1.0-py3-none-any.whl"
+
+FROM python:3.11.13-slim-bookworm
+LABEL org.opencontainers.image.title="penstock-worker" org.opencontainers.image.licenses="Apache-2.0"
+# Debian keeps only the newest version of a package: the tag of the base image is the pin.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends \
+        gcc libc6-dev libgomp1 libibverbs1 librdmacm1 \
+        ibverbs-providers \
+ && rm -rf /var/lib/apt/lists/* \
+ && groupadd --gid 10001 penstock \
+ && useradd --uid 10001 --gid 10001 --no-log-init --create-home --home-dir /cache penstock
+COPY --from=build /opt/penstock /opt/penstock
+ENV PATH=/opt/penstock/bin:$PATH HOME=/cache PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 10001:10001
+WORKDIR /cache
+ENTRYPOINT ["penstock"]
+CMD ["--help"]
