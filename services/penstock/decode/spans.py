@@ -33,9 +33,9 @@ class Decoding:
         if self.context is None:
             return
         for stage in self.stages(now_s):
-            if child := tracer.below(self.context.traceparent):
-                began_s, ended_s = now_s - stage.began_ago_s, now_s - stage.ended_ago_s
-                tracer.record(FinishedSpan(child, stage.stage, SpanKind.INTERNAL, began_s, ended_s))
+            began_s, ended_s = now_s - stage.began_ago_s, now_s - stage.ended_ago_s
+            child = tracer.child(self.context)
+            tracer.record(FinishedSpan(child, stage.stage, SpanKind.INTERNAL, began_s, ended_s))
         attributes: dict[str, Attribute] = {
             "penstock.request_id": self.sequence.request.request_id,
             "penstock.attempt": self.sequence.request.attempt,

@@ -33,7 +33,7 @@ class PrefillSpans:
         if context is None:
             return start
         is_local = start.decode_candidates[0].worker_id == me.worker_id
-        transfer = None if is_local else self._tracer.below(context.traceparent)
+        transfer = None if is_local else self._tracer.child(context)
         self._open[start.request.handle] = _Traced(context, transfer, self._now_s(), start)
         return replace(start, request=replace(start.request, traceparent=(transfer or context).traceparent))
 
@@ -65,7 +65,7 @@ class PrefillSpans:
             return
         for stage in stages:
             is_transfer = stage.stage == Stage.TRANSFER
-            context = traced.transfer if is_transfer else self._tracer.below(traced.context.traceparent)
+            context = traced.transfer if is_transfer else self._tracer.child(traced.context)
             if context is not None:
                 kind = SpanKind.PRODUCER if is_transfer else SpanKind.INTERNAL
                 began_s, ended_s = now_s - stage.began_ago_s, now_s - stage.ended_ago_s

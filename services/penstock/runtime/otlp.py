@@ -36,6 +36,8 @@ SPANS = counter(
     "penstock_trace_spans_total", "spans", "Exported to the collector, by outcome: sent, lost.", ("outcome",)
 )
 
+_VALUE_NAMES: Mapping[type, str] = {str: "stringValue", float: "doubleValue", bool: "boolValue"}
+
 log = logging.getLogger(__name__)
 
 Post = Callable[[bytes], None]
@@ -189,17 +191,12 @@ def _attributes(values: Mapping[str, Attribute]) -> list[dict[str, object]]:
 
 
 def _value(value: Attribute) -> dict[str, object]:
-    match value:
-        case bool():
-            return {"boolValue": value}
-        case int():
-            return {"intValue": str(value)}
-        case float():
-            return {"doubleValue": value}
-        case tuple():
-            return {"arrayValue": {"values": [{"stringValue": item} for item in value]}}
-        case _:
-            return {"stringValue": value}
+    kind = type(value)
+    if kind is int:
+        return {"intValue": str(value)}
+    if isinstance(value, tuple):
+        return {"arrayValue": {"values": [{"stringValue": item} for item in value]}}
+    return {_VALUE_NAMES[kind]: value}
 
 
 class _SpanCounts(Collector):

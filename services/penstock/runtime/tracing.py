@@ -97,6 +97,10 @@ class Tracer:
             return None
         return SpanContext(match[1], self._new_id(), match[2])
 
+    def child(self, parent: SpanContext) -> SpanContext:
+        """For a part of a span of this process, which is recorded."""
+        return SpanContext(parent.trace_id, self._new_id(), parent.span_id)
+
     def record(self, span: FinishedSpan) -> None:
         if self._export is not None:
             self._export(span)

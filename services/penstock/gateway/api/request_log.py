@@ -7,8 +7,9 @@ is full the oldest goes. `/cluster/requests` serves it, `penstock trace` and the
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import sub
 
-from penstock.core.timeline import Slo, Span, summarize
+from penstock.core.timeline import Slo, Span, percentile
 from penstock.gateway.api.choice import Choice
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.runtime.tracing import Attribute, SpanContext
@@ -131,13 +132,13 @@ def _is_sequence_of(name: str, record: RequestRecord) -> bool:
 def _ended(choice: Choice) -> EndedSequence:
     timeline = choice.generation.timeline
     times = timeline.token_times_s
-    gaps = summarize(timeline.itl_s)
+    gaps = sorted(map(sub, times[1:], times))
     return EndedSequence(
         spans=tuple(timeline.spans),
         first_token_s=times[0] if times else None,
         last_token_s=times[-1] if times else None,
         num_tokens=choice.num_tokens,
         num_resumes=choice.generation.num_resumes,
-        itl_s={"p50": gaps.p50, "p99": gaps.p99, "max": gaps.max} if gaps else {},
+        itl_s={"p50": percentile(gaps, 0.5), "p99": percentile(gaps, 0.99), "max": gaps[-1]} if gaps else {},
         finish_reason=choice.finish_reason.value if choice.finish_reason else "",
     )
