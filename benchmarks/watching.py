@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -28,13 +27,10 @@ import uvloop
 
 from benchmarks import machine
 from benchmarks.serving import MOCK_COSTS, NUM_TOKENS
+from benchmarks.watching_in_process import patches
 from penstock.cli import gateway
 from penstock.cli.ports import free_port
-from penstock.core.histogram import Histogram
-from penstock.gateway.api import app
-from penstock.gateway.metrics import GatewayMetrics
 from penstock.runtime import clock
-from penstock.runtime.metrics import Numbers
 from penstock_loadgen.http_client import Exchange, StreamingClient
 from tests.integration.collector import running_collector
 
@@ -55,16 +51,8 @@ class Load:
 
 def serve_plain(argv: list[str]) -> int:
     """A gateway that counts nothing and gives no account of a request."""
-
-    def nothing(*_: Any, **__: Any) -> None: ...
-
-    def forget(service: Any, record: Any, _error: Any) -> None:
-        service.requests.end(record, 0.0)
-
-    patched: Any = app
-    for owner, name in ((Histogram, "observe"), (Numbers, "add"), (Numbers, "set"), (GatewayMetrics, "observe_stages")):
-        setattr(owner, name, nothing)
-    patched.close_account = forget
+    take_out, _ = patches()
+    take_out()
     return gateway.main(argv)
 
 
