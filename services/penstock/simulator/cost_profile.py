@@ -119,6 +119,7 @@ def _robust(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     that something else on the machine slowed down must not bend the fit."""
     scale = np.abs(rows).max(axis=0)  # tokens squared beside ones: the same size for the solver
     weights = np.ones(len(rows))
+    solution: npt.NDArray[np.float64] = np.zeros(rows.shape[1])
     for _ in range(_NUM_REWEIGHTINGS):
         roots = np.sqrt(weights)[:, None]
         solution = np.linalg.lstsq(rows / scale * roots, roots[:, 0], rcond=None)[0] / scale
