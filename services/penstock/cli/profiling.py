@@ -1,14 +1,16 @@
 """Measures what steps cost on a live system, through its gateway, one controlled load at a time.
 
-    prompts    one at a time, each length several times     the prefill stage, as the gateway's /metrics has it
-    batches    so many streams at once, of equal lengths     the time between their tokens is a step
+    prompts    one at a time, each length several times     the prefill stage is one step
+    batches    so many streams at once, of equal lengths     the decode stage is as many steps as tokens after the first
 
-What TTFT holds beyond that stage is routing, messages and Python: a quantity of its own in the profile.
+How long the stages took is what the workers say: the gateway's /metrics sums it up. A client on the same machine sees
+tokens late, and several at once, when it does not get the processor. What TTFT holds beyond the prefill stage is
+routing, messages and Python: a quantity of its own in the profile.
 """
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import median
@@ -69,24 +71,35 @@ class Profiler:
         self._client.close()
 
     async def _measure_prompt(self, num_tokens: int, num_repeats: int, measured: Measured) -> None:
-        before = await self._prefill_seconds()
-        ttfts_s = [(await self._streams(1, num_tokens, 1))[0][0] for _ in range(num_repeats)]
-        after = await self._prefill_seconds()
-        mean_prefill_s = (after[0] - before[0]) / max(1.0, after[1] - before[1])
-        if mean_prefill_s <= 0:
-            raise InvalidSettings("gateway", self._metrics_url, "counts no prefill stage; is it a Penstock gateway?")
-        measured.overheads_s.append(max(0.0, median(ttfts_s) - mean_prefill_s))
-        measured.prefills.append(PrefillSample(num_tokens, mean_prefill_s))
+        ttfts_s: list[float] = []
+
+        async def one_at_a_time() -> None:
+            for _ in range(num_repeats):
+                ttfts_s.extend(stream[0] for stream in await self._streams(1, num_tokens, 1))
+
+        prefill_s = await self._mean_stage_s("prefill", one_at_a_time)
+        measured.overheads_s.append(max(0.0, median(ttfts_s) - prefill_s))
+        measured.prefills.append(PrefillSample(num_tokens, prefill_s))
 
     async def _measure_batch(self, num_streams: int, num_tokens: int) -> DecodeSample:
-        """From the second token on: before it lies the hand-over, which is no step.
+        """The first token is prefill's: the stage has a step for each of the others."""
 
-        By the number of tokens, not of events: tokens that arrive together are one event.
-        """
-        streams = await self._streams(num_streams, num_tokens, _NUM_OUTPUT)
-        intervals_s = [(stream[-1] - stream[1]) / (_NUM_OUTPUT - 2) for stream in streams]
+        async def together() -> None:
+            await self._streams(num_streams, num_tokens, _NUM_OUTPUT)
+
+        decode_s = await self._mean_stage_s("decode", together)
         num_context = num_streams * (num_tokens + _NUM_OUTPUT // 2)
-        return DecodeSample(num_streams, num_context, median(intervals_s))
+        return DecodeSample(num_streams, num_context, decode_s / (_NUM_OUTPUT - 1))
+
+    async def _mean_stage_s(self, stage: str, run: Callable[[], Awaitable[None]]) -> float:
+        """Mean seconds of a stage over the requests of `run`, as the gateway counts it."""
+        before = await self._stage_seconds(stage)
+        await run()
+        after = await self._stage_seconds(stage)
+        num_requests = after[1] - before[1]
+        if num_requests < 1:
+            raise InvalidSettings("gateway", self._metrics_url, f"counts no {stage} stage; is it a Penstock gateway?")
+        return (after[0] - before[0]) / num_requests
 
     async def _streams(self, num_streams: int, num_tokens: int, num_output: int) -> list[list[float]]:
         """Send so many requests at once; seconds from sending to each event of each."""
@@ -105,15 +118,15 @@ class Profiler:
         body = {"model": self._model, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
         return json.dumps({**body, "temperature": 0, "stream": True, "return_token_ids": True}).encode()
 
-    async def _prefill_seconds(self) -> tuple[float, float]:
-        """Sum and count of the gateway's prefill stage so far."""
+    async def _stage_seconds(self, stage: str) -> tuple[float, float]:
+        """Sum and count of a stage so far."""
         async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
             text = (await client.get(self._metrics_url)).raise_for_status().text
         found = {
             sample.name: sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.labels.get("stage") == "prefill"
+            if sample.labels.get("stage") == stage
         }
         return found.get("penstock_stage_seconds_sum", 0.0), found.get("penstock_stage_seconds_count", 0.0)
 
