@@ -12,7 +12,7 @@ TRAFFIC = Traffic(tuple(RequestSpec(number / 10, 500, 8) for number in range(1, 
 
 def test_trials_on_ray_find_the_same_rates_in_the_same_order() -> None:
     trials = [
-        Trial(Scenario(slo=Slo(ttft_s, 0.05), pools=(PoolSpec(),)), TRAFFIC, 40, first_rate=10.0, goal=0.9)
+        Trial(Scenario(slo=Slo(ttft_s, 0.05), pools=(PoolSpec(),)), TRAFFIC, 4.0, first_rate=10.0, goal=0.9)
         for ttft_s in (0.05, 0.2)
     ]
     with trials_on_ray("local", num_cpus=2) as evaluate:

@@ -16,7 +16,7 @@ def table(plan: Plan, price_per_gpu_hour: float | None) -> Table:
     """The best layout of each family; the answer is marked."""
     shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for header in ("", "layout", "GPUs", "requests/s", "per GPU", "step tokens", "sequences"):
-        shown.add_column(header, justify="left" if header in ("", "layout") else "right")
+        shown.add_column(header, justify="left" if header in ("", "layout") else "right", no_wrap=header == "layout")
     if price_per_gpu_hour is not None:
         shown.add_column("per million tokens", justify="right")
     for finding in (plan.disaggregated, plan.colocated):

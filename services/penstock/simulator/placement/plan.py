@@ -17,6 +17,7 @@ from penstock.simulator.report import Report, report
 _CLEARLY = 1.05  # so much better must a disaggregated layout be: it is the more complex one
 _BEYOND = 1.1  # times the goodput: where the first objective breaks
 _LONGER = 2.0
+_MIN_REQUESTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _bound(question: Question, answer: Finding) -> Bound:
     unit = answer.layout.unit()
     rate = _BEYOND * answer.rate / answer.layout.num_copies
     cluster = Cluster(question.scenario(unit))
-    cluster.run(question.traffic.at(rate, question.num_requests(rate)))
+    cluster.run(question.traffic.at(rate, max(_MIN_REQUESTS, round(rate * question.horizon_s))))
     shown = report(cluster)
     before = (Stage.QUEUE, Stage.PREFILL)
     return Bound(

@@ -12,7 +12,6 @@ from penstock.simulator.scenario import Scenario
 from penstock.simulator.transfers import TransferCosts
 
 _NUM_LIVES = 3  # so many times a request's own life is simulated: what the empty start hides is a part of it
-_MIN_REQUESTS, _MAX_REQUESTS = 200, 2500  # of one simulation: a share of 0.9 is then right to 2 % or better
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,7 @@ class Question:
         """The layout as a cluster under this question's objectives."""
         return scenario_of(layout, self.slo, self.transfer, self.step_overhead_s)
 
-    def num_requests(self, rate: float) -> int:
-        """How many make a simulation at about this rate steady."""
-        num_steady = round(rate * _NUM_LIVES * self._life_s)
-        return min(_MAX_REQUESTS, max(_MIN_REQUESTS, num_steady))
-
     @cached_property
-    def _life_s(self) -> float:
-        return self.slo.ttft_s + self.traffic.mean.num_output_tokens * self.slo.tpot_s
+    def horizon_s(self) -> float:
+        """How long a simulation must last to be steady."""
+        return _NUM_LIVES * (self.slo.ttft_s + self.traffic.mean.num_output_tokens * self.slo.tpot_s)

@@ -91,7 +91,7 @@ class Search:
         return Trial(
             scenario=question.scenario(layout),
             traffic=traffic,
-            num_requests=question.num_requests(first_rate),
+            horizon_s=question.horizon_s,
             first_rate=first_rate,
             goal=question.goal,
             precision=_PRECISION,

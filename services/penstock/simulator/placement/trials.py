@@ -8,6 +8,9 @@ from penstock.simulator.goodput import Goodput, attainment, find_goodput
 from penstock.simulator.placement.traffic import Traffic
 from penstock.simulator.scenario import Scenario
 
+_MIN_REQUESTS = 200  # a share of 0.9 is then right to 2 % or so
+_MAX_REQUESTS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -15,7 +18,7 @@ class Trial:
 
     scenario: Scenario
     traffic: Traffic
-    num_requests: int  # of each simulation
+    horizon_s: float  # of each simulation: a number of requests, whatever the rate, would be a burst at a high one
     first_rate: float
     goal: float
     precision: float = 0.05
@@ -30,8 +33,9 @@ def run_trial(trial: Trial) -> Goodput:
     """Deterministic; a rate of 0 means that not even `floor_rate` was attained."""
 
     def attained_at(rate: float) -> float:
-        workload = trial.traffic.at(rate, trial.num_requests)
-        return attainment(Cluster(trial.scenario), workload, trial.num_requests, trial.goal)
+        num_requests = min(_MAX_REQUESTS, max(_MIN_REQUESTS, round(rate * trial.horizon_s)))
+        workload = trial.traffic.at(rate, num_requests)
+        return attainment(Cluster(trial.scenario), workload, num_requests, trial.goal)
 
     return find_goodput(attained_at, trial.first_rate, trial.goal, trial.precision, trial.floor_rate)
 
