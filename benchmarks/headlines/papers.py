@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from benchmarks.headlines import distserve, fastswitch, flowprefill, layered_prefill, sarathi
+from benchmarks.headlines import (
+    distserve,
+    epd,
+    fastswitch,
+    flowprefill,
+    layered_prefill,
+    mooncake,
+    pd_serve,
+    sarathi,
+    xllm,
+)
 from benchmarks.headlines.row import Effort, Row
 
 PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
@@ -11,4 +21,8 @@ PAPERS: dict[str, Callable[[Effort], list[Row]]] = {
     "layered_prefill": layered_prefill.rows,
     "flowprefill": flowprefill.rows,
     "fastswitch": fastswitch.rows,
+    "pd_serve": pd_serve.rows,
+    "epd": epd.rows,
+    "xllm": xllm.rows,
+    "mooncake": mooncake.rows,
 }

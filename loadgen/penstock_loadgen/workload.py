@@ -16,6 +16,7 @@ from penstock_loadgen.class_traffic import turns_of
 from penstock_loadgen.conversations import ConversationsSpec, conversations
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.sessions import Session, TrafficClass, Turn
+from penstock_loadgen.simulated_images import ImageSpec, with_images
 from penstock_loadgen.simulated_prompts import request_spec
 from penstock_loadgen.traces import MOONCAKE_BLOCK_TOKENS, TraceSpec, read_trace
 
@@ -38,6 +39,7 @@ class WorkloadSpec:
     lengths: LengthSpec = field(default_factory=LengthSpec)
     trace: TraceSpec | None = None
     sessions: ConversationsSpec | None = None
+    images: ImageSpec = field(default_factory=ImageSpec)  # of every request; for the simulator
     first_token_deadline_s: float = float("inf")  # after arrival; the gateway answers 429 then
     classes: tuple[TrafficClass, ...] = ()
     duration_s: float = float("inf")
@@ -54,6 +56,8 @@ class WorkloadSpec:
             raise InvalidSettings("workload.warm_up_s", self.warm_up_s, "must be shorter than duration_s")
         if self.sessions is not None and (self.trace or self.classes):
             raise InvalidSettings("workload.sessions", self.sessions.path, "have lengths and times of their own")
+        if self.images.num_images and self.sessions is not None:
+            raise InvalidSettings("workload.images", self.images.num_images, "do not go with recovered sessions")
         if self.trace is not None:
             self._check_trace(self.trace)
 
@@ -107,6 +111,12 @@ def sessions(spec: WorkloadSpec) -> Iterator[Session]:
     if spec.sessions is not None:
         reason = "is for `penstock simulate`; here give classes with turns"
         raise InvalidSettings("workload.sessions", spec.sessions.path, reason)
+    if spec.images.num_images:
+        raise InvalidSettings("workload.images", spec.images.num_images, "are for `penstock simulate`")
+    return _sessions(spec)
+
+
+def _sessions(spec: WorkloadSpec) -> Iterator[Session]:
     found = _recorded(spec) if spec.trace else _drawn(spec)
     found = islice(found, spec.num_requests or None)
     return takewhile(lambda session: session.due_s < spec.duration_s, found)
@@ -118,9 +128,11 @@ def generate(spec: WorkloadSpec) -> Iterator[RequestSpec]:
         raise InvalidSettings("workload", spec.name, "closed loops and sessions must be played, not listed")
     if spec.sessions is not None:
         return islice(conversations(spec.sessions, Random(spec.seed)), spec.num_requests or None)
-    return (
-        request_spec(session, 0, session.due_s, spec.deadline_s_of(session.traffic_class)) for session in sessions(spec)
+    requests = (
+        request_spec(session, 0, session.due_s, spec.deadline_s_of(session.traffic_class))
+        for session in _sessions(spec)
     )
+    return (with_images(request, spec.images) for request in requests)
 
 
 def _drawn(spec: WorkloadSpec) -> Iterator[Session]:

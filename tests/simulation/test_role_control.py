@@ -18,7 +18,7 @@ AT_ONCE = FlipLimits(hold_s=0.0, cool_down_s=0.0, reverse_cool_down_s=0.0)
 POLICIES = {
     "combined": RoleRules("combined"),
     "xllm": RoleRules("xllm", interval_s=0.25, limits=AT_ONCE),
-    "epd": RoleRules("epd"),
+    "epd": RoleRules("epd", limits=AT_ONCE),
     "share": RoleRules("share"),
 }
 

@@ -5,7 +5,8 @@ Asked every `interval_s` with what heartbeats tell; the live scheduler and the s
     view --> proposal --> guard: held long enough? cooled down? enough left? none in flight? --> flip to begin
              ^ policy                                            (policies.flip_guard)
 
-    combined   strain: the role furthest beyond its objective takes a worker from one at ease (xLLM, EPD)
+    combined   strain: a role beyond its objective takes a worker from one at ease (xLLM, EPD); the last in the
+               request's order comes first, for what waits before it may wait because of it
                balance: otherwise towards the counts that serve most of the recent mean request (P/D-Serve),
                if that is worth it, the giver is at ease, and the TTFT share does not say the opposite
     xllm       xLLM's thresholds, and the flips its routing wishes for            policies.role_flips
@@ -24,7 +25,7 @@ from penstock.core.policies.role_flips import FlipThresholds
 from penstock.core.policies.role_ratio import MeanRequest
 from penstock.core.pools import Flip, Pool, PooledWorker
 from penstock.core.rate_balance import best_counts, served_rate
-from penstock.core.role_pressure import ClusterView, pressures, queues_s
+from penstock.core.role_pressure import ClusterView, pressures, queue_lengths
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 
@@ -42,6 +43,7 @@ class RoleRules:
     thresholds: FlipThresholds = field(default_factory=FlipThresholds)
     limits: FlipLimits = field(default_factory=lambda: FlipLimits(2.0, 3.0, 30.0))
     min_gain: float = 0.1
+    encoder_switch_s: float = 0.7  # EPD: exchanging weights between encoder and language model takes less than that
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -95,9 +97,9 @@ def _xllm(view: ClusterView, wished: Flip | None, rules: RoleRules) -> Proposal:
 
 
 def _epd(view: ClusterView, wished: Flip | None, rules: RoleRules) -> Proposal:
-    queues = queues_s(view)
+    queues = queue_lengths(view)
     flip = role_switch.propose(queues, view.num_workers)
-    return Proposal(_with_worker(view, flip), "queues of " + _figures(queues, "s"))
+    return Proposal(_with_worker(view, flip), "queues of " + _figures(queues))
 
 
 def _share(view: ClusterView, wished: Flip | None, rules: RoleRules) -> Proposal:
@@ -114,8 +116,9 @@ def _combined(view: ClusterView, wished: Flip | None, rules: RoleRules) -> Propo
     now = pressures(view, rules.slo)
     if not now:
         return Proposal(reason="no worker has a role to change")
-    shortest = max(now, key=lambda role: now[role])
-    if now[shortest] > rules.thresholds.strain:
+    strained = [role for role in now if now[role] > rules.thresholds.strain]
+    if strained:
+        shortest = strained[-1]
         at_ease = [role for role in now if role is not shortest and now[role] <= rules.thresholds.ease]
         spare = [role for role in at_ease if view.num_workers[role] > rules.limits.min_workers.get(role, 1)]
         if not spare:
@@ -213,5 +216,5 @@ def _with_worker(view: ClusterView, flip: Flip | None) -> Flip | None:
     return Flip(flip.from_role, flip.to_role, lightest.worker_id) if lightest else None
 
 
-def _figures(values: Mapping[Role, float], unit: str = "") -> str:
-    return ", ".join(f"{role} {value:.2f}{unit}" for role, value in values.items())
+def _figures(values: Mapping[Role, float]) -> str:
+    return ", ".join(f"{role} {value:.2f}" for role, value in values.items())

@@ -2,7 +2,9 @@
 
 prefill   (least queue + share of what waits at gateways + a typical prompt) / TTFT objective
 encoder   (least queue) / TTFT objective
-decode    the largest of: mean token interval / TPOT objective, places in use, blocks in use / share to be used
+decode    the largest of: mean token interval / TPOT objective, places and blocks in use / share to be used
+
+Roles are in the order in which requests pass them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
 from penstock.core.types import Role, WorkerState
 
-_MAX_BLOCK_SHARE = 0.95  # xLLM: below 5 % of free blocks decode is short of memory
+_MAX_SHARE = 0.95  # of blocks (xLLM: below 5 % of free ones decode is short of memory) and of places
 ROLES = (Role.ENCODER, Role.PREFILL, Role.DECODE)  # that workers are moved between; mixed ones have nothing to give
 
 
@@ -58,17 +60,26 @@ def pressures(view: ClusterView, slo: Slo) -> Mapping[Role, float]:
     return {role: measures[role](view, slo) for role in view.num_workers}
 
 
-def queues_s(view: ClusterView) -> Mapping[Role, float]:
-    """Mean seconds of work ahead at each role's workers, EPD's queues: of decodes those that wait to be resumed."""
-    queues: dict[Role, float] = {}
-    for role, count in view.num_workers.items():
-        total_s = sum(queue_s(worker, view.cost) for worker in view.of(role))
-        if role is Role.PREFILL:
-            total_s += view.demand.num_waiting * view.prefill_s
-        elif role is Role.DECODE:
-            total_s = sum(worker.num_waiting + worker.num_running for worker in view.of(role)) * view.cost.decode_base_s
-        queues[role] = total_s / count
+def queue_lengths(view: ClusterView) -> Mapping[Role, float]:
+    """Requests, at encoders shards of requests, that wait for each role: EPD's queues.
+
+    Who waits at prefill workers or at gateways waits for decode when that is full, else for prefill. No queue is seen
+    in front of a decode worker that has room: reservations are granted or refused at once.
+    """
+    queues: dict[Role, float] = {role: sum(worker.num_waiting for worker in view.of(role)) for role in view.num_workers}
+    decodes = view.of(Role.DECODE)
+    num_places = sum(worker.max_num_sequences for worker in decodes)
+    is_full = bool(decodes) and _num_sequences(decodes) >= _MAX_SHARE * num_places
+    if is_full:
+        queues[Role.DECODE] += 1 + view.demand.num_waiting + queues.get(Role.PREFILL, 0.0)
+        queues[Role.PREFILL] = 0.0
+    elif Role.PREFILL in queues:
+        queues[Role.PREFILL] += view.demand.num_waiting
     return queues
+
+
+def _num_sequences(workers: Sequence[WorkerState]) -> int:
+    return sum(worker.num_waiting + worker.num_running for worker in workers)
 
 
 def _of_encoders(view: ClusterView, slo: Slo) -> float:
@@ -83,10 +94,10 @@ def _of_prefills(view: ClusterView, slo: Slo) -> float:
 def _of_decodes(view: ClusterView, slo: Slo) -> float:
     decodes = view.of(Role.DECODE)
     busy_s = [worker.token_interval_s for worker in decodes if worker.num_decoding]
-    places = sum(worker.num_waiting + worker.num_running for worker in decodes)
+    places = _num_sequences(decodes)
     blocks = sum(worker.num_blocks - worker.num_free_blocks for worker in decodes)
     return max(
         (sum(busy_s) / len(busy_s) if busy_s else 0.0) / slo.tpot_s,
-        places / sum(worker.max_num_sequences for worker in decodes),
-        blocks / max(1, sum(worker.num_blocks for worker in decodes)) / _MAX_BLOCK_SHARE,
+        places / sum(worker.max_num_sequences for worker in decodes) / _MAX_SHARE,
+        blocks / max(1, sum(worker.num_blocks for worker in decodes)) / _MAX_SHARE,
     )

@@ -8,16 +8,19 @@ which prefixes they hold. Takes part in "route"; the live router and the simulat
 It reads no clock: every call is told the time, and whoever calls logs, counts and sends.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from penstock.core.encode_cost import EncodeCost
 from penstock.core.errors import InvalidSettings, NoWorkers
 from penstock.core.membership import Heard, Membership
 from penstock.core.policies.disaggregation import DisaggregationPolicy, is_worth_transfer
+from penstock.core.policies.encoder_sharding import shard
 from penstock.core.policies.in_flight import RoutedWork, uncovered, with_in_flight
 from penstock.core.policies.prefix_index import PrefixIndex
+from penstock.core.prefixes import Prefixes
 from penstock.core.routing_orders import ORDERS, PREDICTED, Asked, OrderPolicies, Ranking, rank
-from penstock.core.types import Candidate, RouteQuery, RoutingDecision, WorkerRef, WorkerState
+from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, WorkerRef, WorkerState
 
 # A decode worker learns of a request when its prefill starts; a prediction beyond this is not worth holding on to.
 _MAX_ARRIVAL_S = 5.0
@@ -36,6 +39,8 @@ class RouteRules:
     lease_s: float = 3.0
     grace_s: float = 0.05
     counts_in_flight: bool = True
+    knows_prefixes: bool = True  # otherwise every prompt looks new
+    max_image_shards: int = 0  # encoders that the images of one request are spread over; 0: as many as help
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -113,7 +118,7 @@ class RouteBook:
         """Decide, and count the decision as work in flight; None when no worker can take the request."""
         self.num_routes += 1
         rules = self._rules
-        asked = Asked(query, self._prefixes.match(query.block_hashes), self.num_routes, rules.orders)
+        asked = Asked(query, self._prefixes_of(query), self.num_routes, rules.orders)
         ranking = rank(rules.order, asked, self._states.values(), now_s)
         decision = ranking.decision
         if not decision.prefill:
@@ -124,6 +129,30 @@ class RouteBook:
         if rules.counts_in_flight:
             self._account(query, decision, now_s)
         return replace(ranking, decision=decision)
+
+    def _prefixes_of(self, query: RouteQuery) -> Prefixes:
+        if not self._rules.knows_prefixes:
+            return Prefixes()
+        cached = self._prefixes.match(query.block_hashes)
+        if not cached or not self._rules.orders.fetches(self._rules.order):
+            return Prefixes(cached)
+        held = self._prefixes.match(query.block_hashes, is_confirmed=True)  # what is only expected cannot be fetched
+        source = max(sorted(held), key=lambda name: held[name], default="")
+        return Prefixes(cached, held[source], self._members.get(source).ref) if source else Prefixes(cached)
+
+    def shard_images(self, num_patches: Sequence[int], now_s: float) -> Mapping[WorkerRef, tuple[int, ...]]:
+        """Which encoder encodes which images of one request, counted as work in flight; nothing without encoders."""
+        encoders = [state for state in self._states.values() if state.role is Role.ENCODER and not state.is_draining]
+        if not encoders:
+            return {}
+        cost = EncodeCost(encoders[0].prefill_base_s, encoders[0].prefill_s_per_token)
+        queued_s = {state.ref.worker_id: state.num_prefill_tokens * state.prefill_s_per_token for state in encoders}
+        sharding = shard(num_patches, queued_s, cost, self._rules.max_image_shards or None)
+        for worker_id, indices in sharding.shards.items():
+            work = RoutedWork(now_s, sum(num_patches[index] for index in indices))
+            self._routed[worker_id].append(work)
+            self._states[worker_id] = with_in_flight(self._states[worker_id], [work])
+        return {self._states[worker_id].ref: indices for worker_id, indices in sharding.shards.items()}
 
     def no_workers(self, query: RouteQuery, group: str) -> NoWorkers:
         """Why there was no answer."""

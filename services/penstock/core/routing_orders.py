@@ -15,17 +15,18 @@ several times: 2 to 3 ms among 1,000, the others stay under 1 ms.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.core.policies import routing, routing_baselines, routing_mooncake, routing_xllm
 from penstock.core.policies.routing import RoutingPolicy
 from penstock.core.policies.routing_baselines import AffinityPolicy
 from penstock.core.policies.routing_mooncake import MooncakePolicy
 from penstock.core.pools import Flip, PooledWorker, pool_of
+from penstock.core.prefixes import Prefixes
 from penstock.core.reported_cost import queue_s, reported_cost
 from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
-from penstock.core.types import Candidate, RouteQuery, RoutingDecision, WorkerState
+from penstock.core.types import Candidate, RouteQuery, RoutingDecision, WorkerRef, WorkerState
 
 PREDICTED = "predicted"
 
@@ -37,8 +38,15 @@ class OrderPolicies:
     routing: RoutingPolicy = field(default_factory=RoutingPolicy)
     affinity: AffinityPolicy = field(default_factory=AffinityPolicy)
     mooncake: MooncakePolicy = field(default_factory=lambda: MooncakePolicy(can_fetch=False))
+    num_candidates: int = 4  # of each role, in the orders that are not told by a policy of their own
     slo: Slo = field(default_factory=lambda: Slo(ttft_s=1.0, tpot_s=0.05))  # xLLM's defaults
     cost: StepCost | None = None
+
+    def fetches(self, order: str) -> bool:
+        """Whether an order may have prefixes fetched from peers."""
+        return (order == PREDICTED and self.routing.fetch_s_per_token > 0) or (
+            order == "mooncake" and self.mooncake.can_fetch
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class Asked:
     """One question: the request, what is known of its prefix, and how many routes were asked for before it."""
 
     query: RouteQuery
-    num_cached_tokens: Mapping[str, int]
+    prefixes: Prefixes
     turn: int
     policies: OrderPolicies
 
@@ -56,7 +64,7 @@ class PrefixFetch:
     """The last `num_tokens` of a candidate's cached prefix are yet to be fetched from another worker's cache."""
 
     num_tokens: int
-    worker_id: str
+    source: WorkerRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +85,35 @@ def rank(order: str, asked: Asked, workers: Iterable[WorkerState], now_s: float)
     """Rank prefill and decode candidates; no prefill candidate means there is no route."""
     query, policies = asked.query, asked.policies
     if order == PREDICTED:
-        return Ranking(routing.rank(query, workers, asked.num_cached_tokens, now_s, policies.routing))
+        known = list(workers)
+        prefixes = asked.prefixes
+        decision = routing.rank(query, known, prefixes.cached, now_s, policies.routing, prefixes.num_fetchable)
+        return _with_fetches(asked, decision, known) if prefixes.source else Ranking(decision)
     pools = routing.able_pools(query, workers, now_s - policies.routing.stale_s)
     if not any(prefill or decode for prefill, decode in pools):
         return Ranking(RoutingDecision(prefill=(), decode=(), disaggregate=False))
     # in the middle of a rollout: a revision that has both roles, and of those the one with the most workers
     prefill, decode = max(pools, key=lambda both: (bool(both[0]) and bool(both[1]), len(both[0]) + len(both[1])))
     return _ORDERS[order](asked, prefill, decode)
+
+
+def _with_fetches(asked: Asked, decision: RoutingDecision, workers: _Pool) -> Ranking:
+    """Name the source of the prefix for every candidate that had better fetch it, as `routing` has priced it."""
+    rates = {worker.ref.worker_id: worker.prefill_s_per_token for worker in workers}
+    policy, source = asked.policies.routing, asked.prefixes.source
+    assert source is not None, "somebody holds what is fetched"
+    longest = min(asked.prefixes.num_fetchable, asked.query.num_tokens - 1)
+    fetches: dict[str, PrefixFetch] = {}
+    candidates: list[Candidate] = []
+    for candidate in decision.prefill:
+        worker_id, num_tokens = candidate.ref.worker_id, longest - candidate.num_cached_tokens
+        saved_s = num_tokens * (rates[worker_id] or policy.prefill_s_per_token)
+        if num_tokens > 0 and policy.fetch_base_s + num_tokens * policy.fetch_s_per_token < saved_s:
+            fetches[worker_id] = PrefixFetch(num_tokens, source)
+            candidates.append(replace(candidate, num_cached_tokens=longest))
+        else:
+            candidates.append(candidate)
+    return Ranking(replace(decision, prefill=tuple(candidates)), fetches=fetches)
 
 
 def _each(rank_pool: _RankPool) -> _RankPools:
@@ -103,12 +133,12 @@ def _mooncake(asked: Asked, prefill: _Pool, decode: _Pool) -> Ranking:
     cost = policies.cost or reported_cost(pool)
     queued_s = {worker.ref.worker_id: queue_s(worker, cost) for worker in pool}
     num_tokens = asked.query.num_tokens
-    choices = routing_mooncake.rank(num_tokens, pool, asked.num_cached_tokens, queued_s, cost, policies.mooncake)
+    choices = routing_mooncake.rank(num_tokens, pool, asked.prefixes, queued_s, cost, policies.mooncake)
     candidates = tuple(Candidate(choice.worker.ref, choice.ttft_s, choice.num_cached_tokens) for choice in choices)
     fetches = {
-        choice.worker.ref.worker_id: PrefixFetch(choice.num_fetched_tokens, choice.fetch_from)
+        choice.worker.ref.worker_id: PrefixFetch(choice.num_fetched_tokens, asked.prefixes.source)
         for choice in choices
-        if choice.num_fetched_tokens
+        if choice.num_fetched_tokens and asked.prefixes.source
     }
     if not (prefill and decode):
         return Ranking(RoutingDecision(candidates, (), disaggregate=False), fetches=fetches)
@@ -142,12 +172,20 @@ def _first(chosen: Candidate, others: Sequence[Candidate]) -> tuple[Candidate, .
 
 
 _ORDERS: dict[str, _RankPools] = {
-    "round_robin": _each(lambda asked, pool: routing_baselines.round_robin(pool, asked.turn)),
-    "random": _each(lambda asked, pool: routing_baselines.random(asked.query.request_id, pool)),
-    "least_load": _each(lambda asked, pool: routing_baselines.least_load(pool)),
+    "round_robin": _each(
+        lambda asked, pool: routing_baselines.round_robin(pool, asked.turn, asked.policies.num_candidates)
+    ),
+    "random": _each(
+        lambda asked, pool: routing_baselines.random(asked.query.request_id, pool, asked.policies.num_candidates)
+    ),
+    "least_load": _each(lambda asked, pool: routing_baselines.least_load(pool, asked.policies.num_candidates)),
     "prefix_affinity": _each(
         lambda asked, pool: routing_baselines.prefix_affinity(
-            asked.query.num_tokens, pool, asked.num_cached_tokens, asked.policies.affinity
+            asked.query.num_tokens,
+            pool,
+            asked.prefixes.cached,
+            asked.policies.affinity,
+            asked.policies.num_candidates,
         )
     ),
     "mooncake": _mooncake,

@@ -2,6 +2,7 @@
 
 Live processes and the simulator record the same stages, so their reports come from the same functions.
 
+    ENCODE     images become embeddings
     ROUTE      gateway asks the router                  PREFILL      prompt is computed
     QUEUE      waits for a worker that accepts          RESERVE      decode blocks are being promised
     TRANSFER   KV moves                                 DECODE_WAIT  everything arrived, first decode step not yet run
@@ -18,6 +19,7 @@ from typing import Protocol
 
 
 class Stage(StrEnum):
+    ENCODE = "encode"
     ROUTE = "route"
     QUEUE = "queue"
     PREFILL = "prefill"

@@ -29,6 +29,7 @@ class Attempt:
         "is_accepted",
         "is_over",
         "is_refused",
+        "num_patches",
         "request",
         "timeline",
     )
@@ -46,6 +47,7 @@ class Attempt:
         self.candidate = candidate
         self.decode_refs = decode_refs
         self.timeline = timeline
+        self.num_patches = 0  # of images that no encoder has encoded
         self.decode: WorkerRef | None = None
         self.blamed: Collection[WorkerRef] = (candidate.ref,)
         self.is_accepted = self.is_refused = self.is_over = self.has_first_token = False

@@ -93,7 +93,7 @@ class Cluster:
 
     def _begin(self, spec: RequestSpec) -> None:
         self.metrics.arrived(self.events.now_s)
-        self.roles.meter.arrived(spec.num_prompt_tokens)
+        self.roles.meter.arrived(spec.num_prompt_tokens, spec.num_patches)
         self._num_open += 1
         SimulatedDriver(spec, self.desk).begin()
 
@@ -157,8 +157,7 @@ class Cluster:
 
     def _report(self, worker: SimulatedWorker) -> None:
         """One heartbeat."""
-        stored, evicted = worker.book.pool.take_changes()  # sets: sorted, so that every run is the same
-        self.router.heartbeat(worker.describe(), sorted(stored), sorted(evicted))
+        self.router.heartbeat(worker.describe(), *worker.loader.take_changes())
 
     def _control_roles(self) -> None:
         if self._is_busy:

@@ -11,11 +11,15 @@ from functools import partial
 from penstock.core.errors import DeadlineExceeded, NoWorkers, Overloaded, PenstockError, WorkerLost
 from penstock.core.patience import Patience
 from penstock.core.policies.forwarding import WorkerLife, excluded_ids, life_of, order_candidates, waits_for_capacity
+from penstock.core.routing_orders import Ranking
 from penstock.core.timeline import Span, Stage, Timeline
-from penstock.core.types import Candidate, RoutingDecision, WorkerRef
+from penstock.core.types import Candidate, WorkerRef
 from penstock.simulator.asking import Conversation
 from penstock.simulator.attempt import Attempt
+from penstock.simulator.enclosures import Enclosures
+from penstock.simulator.encoding import Encoding
 from penstock.simulator.gateway import Desk
+from penstock.simulator.transfers import Port
 from penstock.simulator.workload import RequestSpec
 
 
@@ -33,9 +37,22 @@ class SimulatedDriver:
         self._backoff_s = desk.limits.min_backoff_s
         self._has_waited = False
         self._has_turn = False
+        self._enclosures = Enclosures()
         self._began_s = now_s  # of the wait or the route in progress
 
     def begin(self) -> None:
+        if self._conversation.spec.num_images:
+            Encoding(self._conversation, self._desk, self._on_encoded).begin()
+        else:
+            self._begin_prompt()
+
+    def _on_encoded(self, is_encoded: bool, embeddings: Sequence[tuple[Port, int]]) -> None:
+        self._record(Stage.ENCODE)
+        num_patches = 0 if is_encoded else self._conversation.spec.num_patches
+        self._enclosures = Enclosures(num_patches, embeddings)
+        self._begin_prompt()
+
+    def _begin_prompt(self) -> None:
         if self._desk.queue.would_lead(self._patience.place):
             self._route()
         else:  # nobody overtakes those who wait
@@ -92,16 +109,17 @@ class SimulatedDriver:
         """The query has reached the router."""
         router = self._desk.router
         query = self._conversation.query(excluded_ids(self._lost, router.workers) if self._lost else frozenset())
-        decision = router.answer(query, self._desk.events.now_s)
-        self._desk.events.after(self._desk.rpc_s, partial(self._on_route, decision))
+        ranking = router.answer(query, self._desk.events.now_s)
+        self._desk.events.after(self._desk.rpc_s, partial(self._on_route, ranking))
 
-    def _on_route(self, decision: RoutingDecision | None) -> None:
+    def _on_route(self, ranking: Ranking | None) -> None:
         self._record(Stage.ROUTE)
         desk = self._desk
-        if decision is None:
+        if ranking is None:
             self._pass_turn()
             self._wait_for_workers()
             return
+        decision, self._enclosures.fetches = ranking.decision, ranking.fetches
         suspects = desk.suspects()
         decodes = [ranked.ref for ranked in order_candidates(decision.decode, self._lost, suspects)]
         prefills = order_candidates(decision.prefill, self._lost, suspects)
@@ -138,7 +156,7 @@ class SimulatedDriver:
             error = WorkerLost(f"Worker {attempt.candidate.ref.worker_id} cannot be reached.")
             self._desk.events.after(self._desk.rpc_s, partial(attempt.refused, error))
         else:
-            worker.prefills.start(attempt)
+            self._enclosures.deliver(attempt, worker, self._desk)
 
     def _on_verdict(
         self,

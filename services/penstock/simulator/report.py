@@ -90,11 +90,12 @@ def _pool(lives: list[SimulatedWorker], duration_s: float) -> PoolReport:
     lives = list({id(worker): worker for worker in lives}.values())  # the last life of a dead worker is listed twice
     names = {worker.ref.worker_id: worker.plan.num_gpus for worker in lives}
     totals = [worker.engine.totals for worker in lives]
+    busy_s = sum(worker.engine.totals.busy_s + worker.encodes.busy_s for worker in lives)
     num_looked_up = sum(total.num_looked_up_tokens for total in totals)
     return PoolReport(
         num_workers=len(names),
         num_gpus=sum(names.values()),
-        busy_share=sum(total.busy_s for total in totals) / (duration_s * len(names)) if duration_s else 0.0,
+        busy_share=busy_s / (duration_s * len(names)) if duration_s else 0.0,
         num_steps=sum(total.num_steps for total in totals),
         num_prompt_tokens=sum(total.num_prompt_tokens for total in totals),
         num_sampled_tokens=sum(total.num_sampled_tokens for total in totals),

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from penstock.core.membership import Heard
 from penstock.core.pools import Flip
 from penstock.core.route_book import RouteBook, RouteRules
-from penstock.core.types import RouteQuery, RoutingDecision, WorkerState
+from penstock.core.routing_orders import Ranking
+from penstock.core.types import RouteQuery, WorkerState
 
 
 class SimulatedRouter:
@@ -43,11 +44,11 @@ class SimulatedRouter:
         wished, self._wished = self._wished, None
         return wished
 
-    def answer(self, query: RouteQuery, now_s: float) -> RoutingDecision | None:
+    def answer(self, query: RouteQuery, now_s: float) -> Ranking | None:
         """Decide, and count the decision as work in flight; None when no worker can take the request."""
         ranking = self.book.answer(query, now_s)
         if ranking is None:
             return None
         self._wished = ranking.flip or self._wished
         self.num_disaggregated += ranking.decision.disaggregate
-        return ranking.decision
+        return ranking

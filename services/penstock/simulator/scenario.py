@@ -16,12 +16,14 @@ from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec, build_cost_model
+from penstock.simulator.encodes import Encoder
 from penstock.simulator.fitted_costs import find_fitted
 from penstock.simulator.gateway import GatewayLimits
 from penstock.simulator.hardware import ModelShape
 from penstock.simulator.priorities import PriorityPattern
 from penstock.simulator.step_times import StepRules
 from penstock.simulator.surroundings import HandoffLimits
+from penstock.simulator.tiers import HostCache
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.worker import WorkerPlan
 
@@ -69,6 +71,8 @@ class PoolSpec:
     block_size: int = 16
     num_kv_tokens: int = 0
     max_run_steps: int = 128
+    host_cache: HostCache = field(default_factory=HostCache)
+    encoder: Encoder = field(default_factory=Encoder)  # of encoder workers, and of prefill workers where there are none
 
     def plan(self) -> WorkerPlan:
         """What each of its workers is like."""
@@ -94,6 +98,9 @@ class PoolSpec:
             num_gpus=self.cost.num_gpus,
             rules=rules,
             admission=AdmissionLimits(self.max_sequences, self.max_pending_tokens, rules.schedule.is_by_deadline),
+            host_cache=self.host_cache,
+            encoder=self.encoder,
+            embedding_bytes=2 * self.cost.shape.hidden_size,
         )
 
     @property

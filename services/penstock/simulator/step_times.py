@@ -1,5 +1,6 @@
 """When each step of a simulated worker ends. Decodes that nothing can change are timed many steps ahead."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from penstock.core.policies.batching import num_new_blocks
@@ -30,6 +31,7 @@ class StepTimes:
         self._cost = cost
         self._rules = rules
         self._shape = shape
+        self.encode_s: Callable[[Sequence], float] | None = None  # of images that are encoded where they are prefilled
         self._max_context_tokens = book.pool.num_blocks * book.pool.block_size
 
     def times(self, step: Step, now_s: float) -> list[float]:
@@ -38,6 +40,8 @@ class StepTimes:
         chunks = [(item.start, item.num_tokens) for item in items if not _is_decode(item)]
         num_decodes = len(items) - len(chunks)
         num_context = sum(item.end for item in items if _is_decode(item))
+        if chunks and self.encode_s is not None:
+            overhead_s += sum(self.encode_s(item.sequence) for item in items if not _is_decode(item))
         if step.cohort:
             return [now_s + overhead_s + self._layered_s(step, num_decodes, num_context)]
         if chunks:

@@ -52,7 +52,9 @@ class Network:
         """Hand in one piece; returns when its last byte arrives."""
         num_bytes = num_tokens * num_layers * 2 * self._layout.slot_bytes
         num_blocks = 1 if self.costs.is_contiguous else -(-num_tokens // self._layout.block_size)
-        num_operations = 2 * num_layers * num_blocks
+        return self._push(sender, receiver, num_bytes, 2 * num_layers * num_blocks, now_s)
+
+    def _push(self, sender: Port, receiver: Port, num_bytes: int, num_operations: int, now_s: float) -> float:
         duration_s = num_operations * self.costs.operation_s + num_bytes / self.costs.bandwidth_bytes_per_s
         end_s = max(now_s, sender.egress_free_s, receiver.ingress_free_s) + duration_s
         sender.egress_free_s = receiver.ingress_free_s = end_s
@@ -60,6 +62,19 @@ class Network:
         self.totals.num_operations += num_operations
         self.totals.busy_s += duration_s
         return end_s
+
+    @property
+    def token_bytes(self) -> int:
+        """KV of one token, all layers."""
+        return self._layout.token_bytes
+
+    def push_all(self, sender: Port, receiver: Port, num_tokens: int, now_s: float) -> float:
+        """Hand in every layer of `num_tokens` as one piece; returns when its last byte arrives."""
+        return self.push(sender, receiver, self._layout.num_layers, num_tokens, now_s)
+
+    def push_bytes(self, sender: Port, receiver: Port, num_bytes: int, now_s: float) -> float:
+        """Hand in something else than KV, in one operation; returns when its last byte arrives."""
+        return self._push(sender, receiver, num_bytes, 1, now_s)
 
     def layer_groups(self) -> list[range]:
         """The layers of a model in as many pieces as costs say, as even as they come."""

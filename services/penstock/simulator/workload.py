@@ -22,6 +22,13 @@ class RequestSpec:
     tokens_per_prefix_id: int = 512
     first_token_deadline_s: float = float("inf")  # after arrival; the gateway gives up then
     priority: int = 0  # larger is more urgent
+    num_images: int = 0  # their tokens are part of the prompt
+    patches_per_image: int = 0
+    tokens_per_image: int = 0
+
+    @property
+    def num_patches(self) -> int:
+        return self.num_images * self.patches_per_image
 
 
 Workload: TypeAlias = Iterable[RequestSpec]

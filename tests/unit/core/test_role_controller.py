@@ -64,6 +64,7 @@ FULL = {"num_free_blocks": 10}
         ("decode is slow", {}, SLOW, EVEN, "p0: prefill > decode"),
         ("decode is full", {}, FULL, EVEN, "p0: prefill > decode"),
         ("both are strained", LONG_QUEUE, SLOW, EVEN, ""),
+        ("every place is taken", {}, {"num_running": 256}, EVEN, "p0: prefill > decode"),
         ("prefill is strained, decode busy itself", LONG_QUEUE, BUSY, EVEN, ""),
         ("the mean request needs more prefill", {}, {}, CODE, "d0: decode > prefill"),
         ("it does, but decode is busy", {}, BUSY, CODE, ""),
@@ -121,7 +122,7 @@ def test_epd_moves_from_most_workers_to_the_longest_queue(make_worker: MakeWorke
     workers = [
         *(make_worker(f"e{n}", Role.ENCODER) for n in range(3)),
         make_worker("p0"),
-        make_worker("d0", Role.DECODE, num_running=40),
+        make_worker("d0", Role.DECODE, num_running=250),
     ]
     assert flipped(ask("epd", workers, EVEN)) == "e0: encoder > decode"
 

@@ -47,3 +47,17 @@ def test_what_was_routed_shows_in_the_states_but_not_in_the_members(make_worker:
 def test_an_unknown_order_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(InvalidSettings, match="mooncake"):
         RouteRules(order="alphabet")
+
+
+@pytest.mark.parametrize(("max_image_shards", "num_encoders"), [(0, 3), (2, 2), (1, 1)])
+def test_images_are_spread_over_idle_encoders_and_count_as_work_in_flight(
+    make_worker: MakeWorker, max_image_shards: int, num_encoders: int
+) -> None:
+    encoders = [make_worker(f"e{n}", Role.ENCODER, prefill_s_per_token=1e-4) for n in range(3)]
+    gone = make_worker("e3", Role.ENCODER, is_draining=True)
+    book = book_of(RouteRules(max_image_shards=max_image_shards), *encoders, gone, make_worker("p0"))
+    shards = book.shard_images([1000] * 6, 0.0)
+    assert len(shards) == num_encoders
+    assert sorted(index for indices in shards.values() for index in indices) == list(range(6))
+    assert sum(state.num_prefill_tokens for state in book.states) == 6000
+    assert book_of(RouteRules(), make_worker("p0")).shard_images([1000], 0.0) == {}

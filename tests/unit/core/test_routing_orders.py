@@ -6,6 +6,7 @@ import pytest
 
 from penstock.core.policies.routing_mooncake import MooncakePolicy
 from penstock.core.pools import Flip
+from penstock.core.prefixes import Prefixes
 from penstock.core.routing_orders import ORDERS, Asked, OrderPolicies, PrefixFetch, Ranking, rank
 from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
@@ -18,7 +19,7 @@ COST = StepCost(0.0, 1e-3, 0.0, 0.01, 0.0, 0.001)
 
 def ask(order: str, workers: list[WorkerState], cached: Mapping[str, int] | None = None, turn: int = 0) -> Ranking:
     policies = OrderPolicies(slo=Slo(ttft_s=2.0, tpot_s=0.05), cost=COST)
-    return rank(order, Asked(RouteQuery("r", 1000, 64), cached or {}, turn, policies), workers, 0.0)
+    return rank(order, Asked(RouteQuery("r", 1000, 64), Prefixes(cached or {}), turn, policies), workers, 0.0)
 
 
 def pair(ranking: Ranking) -> str:
@@ -83,8 +84,13 @@ def test_xllm_wishes_for_a_prefill_worker_when_the_objective_is_out_of_reach(mak
 
 def test_mooncake_fetches_a_much_longer_prefix_from_a_busy_worker_when_it_may(make_worker: MakeWorker) -> None:
     workers = [make_worker("p0"), make_worker("p1", num_prefill_tokens=5000), make_worker("d0", Role.DECODE)]
-    asked = Asked(RouteQuery("r", 1000, 64), {"p1": 900}, 0, OrderPolicies(mooncake=MooncakePolicy(), cost=COST))
+    asked = Asked(
+        RouteQuery("r", 1000, 64),
+        Prefixes({"p1": 900}, 900, workers[1].ref),
+        0,
+        OrderPolicies(mooncake=MooncakePolicy(), cost=COST),
+    )
     ranking = rank("mooncake", asked, workers, 0.0)
     assert ranking.decision.prefill[0].ref.worker_id == "p0"
-    assert ranking.fetches == {"p0": PrefixFetch(900, "p1")}
+    assert ranking.fetches == {"p0": PrefixFetch(900, workers[1].ref)}
     assert not ask("mooncake", workers, cached={"p1": 900}).fetches

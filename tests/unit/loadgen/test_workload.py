@@ -10,8 +10,9 @@ import pytest
 from penstock.core.errors import InvalidSettings
 from penstock_loadgen.arrivals import ArrivalSpec
 from penstock_loadgen.lengths import LengthSpec, lengths, lognormal_mean
+from penstock_loadgen.simulated_images import ImageSpec
 from penstock_loadgen.traces import TraceSpec, read_trace
-from penstock_loadgen.workload import WorkloadSpec, generate
+from penstock_loadgen.workload import WorkloadSpec, generate, sessions
 
 
 def test_lognormal_lengths_have_their_means() -> None:
@@ -129,3 +130,12 @@ def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path) -> N
 def test_what_makes_no_sense_is_refused(build: "object", key: str) -> None:
     with pytest.raises(InvalidSettings, match=key):
         build()  # type: ignore[operator]
+
+
+def test_images_add_their_tokens_to_every_prompt_and_are_refused_where_they_cannot_be_sent() -> None:
+    images = ImageSpec(num_images=3, patches=100, tokens=64)
+    plain, pictured = (next(iter(generate(WorkloadSpec(images=spec)))) for spec in (ImageSpec(), images))
+    assert pictured.num_prompt_tokens == plain.num_prompt_tokens + 3 * 64
+    assert (pictured.num_images, pictured.num_patches) == (3, 300)
+    with pytest.raises(InvalidSettings, match="images"):
+        sessions(WorkloadSpec(images=images))

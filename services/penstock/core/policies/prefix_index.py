@@ -9,7 +9,7 @@ A worker whose blocks span n hashes stores every n-th only, and is asked for tho
 of one; it reads no clock: `age` is told the time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS
 
@@ -94,17 +94,26 @@ class PrefixIndex:
             self._expected_before, self._expected = self._expected, {}
             self._aged_s = now_s
 
-    def match(self, block_hashes: Sequence[bytes]) -> Mapping[str, int]:
-        """For each worker that holds a prefix of the prompt: how many leading tokens."""
+    def match(self, block_hashes: Sequence[bytes], *, is_confirmed: bool = False) -> Mapping[str, int]:
+        """For each worker that holds a prefix of the prompt: how many leading tokens. `is_confirmed`: by the news of
+        heartbeats alone, without what is only expected."""
+        holders = self._confirmed_holders if is_confirmed else self._holders
         held: dict[str, int] = {}
         for stride, members in self._members.items():
-            self._match_stride(block_hashes, stride, members, held)
+            self._match_stride(block_hashes, stride, members, holders, held)
         return held
 
-    def _match_stride(self, block_hashes: Sequence[bytes], stride: int, members: int, held: dict[str, int]) -> None:
+    def _match_stride(
+        self,
+        block_hashes: Sequence[bytes],
+        stride: int,
+        members: int,
+        holders: Callable[[bytes], int],
+        held: dict[str, int],
+    ) -> None:
         alive, depth = members, 0
         for end in range(stride, len(block_hashes) + 1, stride):
-            still = alive & self._holders(block_hashes[end - 1])
+            still = alive & holders(block_hashes[end - 1])
             if depth:
                 self._record(alive & ~still, depth, held)
             if not still:
@@ -113,10 +122,14 @@ class PrefixIndex:
         if depth:
             self._record(alive, depth, held)
 
-    def _holders(self, block_hash: bytes) -> int:
+    def _confirmed_holders(self, block_hash: bytes) -> int:
         bits = self._confirmed.pop(block_hash, 0)
         if bits:
             self._confirmed[block_hash] = bits  # now the most recently used
+        return bits
+
+    def _holders(self, block_hash: bytes) -> int:
+        bits = self._confirmed_holders(block_hash)
         return bits | self._expected.get(block_hash, 0) | self._expected_before.get(block_hash, 0)
 
     def _record(self, bits: int, depth: int, held: dict[str, int]) -> None:

@@ -37,6 +37,8 @@ class RoutingPolicy:
     interval_tolerance: float = 0.25  # decode workers this much slower than the fastest count as equally fast
     hit_weight: float = 0.1  # occupancy that a wholly cached prompt makes up for on a decode worker
     explore_every: int = 32
+    fetch_s_per_token: float = 0.0  # of a prefix that another worker holds; 0: prefixes are not fetched
+    fetch_base_s: float = 0.002
     prefill_base_s: float = 0.005  # these three are assumed while no worker has measured anything
     prefill_s_per_token: float = 1e-4
     token_interval_s: float = 0.02
@@ -60,14 +62,16 @@ def rank(
     num_cached_tokens: Mapping[str, int],
     now_s: float,
     policy: RoutingPolicy,
+    num_fetchable: int = 0,
 ) -> RoutingDecision:
     """Rank the prefill and the decode candidates of one revision; no prefill candidate means there is no route.
 
     `num_cached_tokens` maps a worker_id to how many leading tokens of the request its prefix cache holds. Where one
-    of the two roles is missing, the workers of the other serve alone: `decode` is empty, `disaggregate` False.
+    of the two roles is missing, the workers of the other serve alone: `decode` is empty, `disaggregate` False. Whoever
+    holds less than `num_fetchable` leading tokens may fetch them from a peer, and is priced so where that is cheaper.
     """
     pools = able_pools(query, workers, now_s - policy.stale_s)
-    decisions = [_rank_pools(query, prefill, decode, num_cached_tokens, policy) for prefill, decode in pools]
+    decisions = [_rank_pools(query, *pair, num_cached_tokens, policy, num_fetchable) for pair in pools]
     # In the middle of a rollout a revision may still lack one of the roles: a whole one is better.
     return min(
         decisions,
@@ -118,11 +122,12 @@ def _rank_pools(
     decode: list[WorkerState],
     num_cached_tokens: Mapping[str, int],
     policy: RoutingPolicy,
+    num_fetchable: int,
 ) -> RoutingDecision:
     num_tokens_held = query.num_tokens + min(query.max_tokens, policy.headroom_tokens)
 
     def score_prefill(workers: list[WorkerState]) -> _Scores:
-        return _score_prefill(query, workers, num_cached_tokens, policy)
+        return _score_prefill(query, workers, num_cached_tokens, policy, num_fetchable)
 
     def score_decode(workers: list[WorkerState]) -> _Scores:
         return _score_decode(query, workers, num_cached_tokens, num_tokens_held, policy)
@@ -158,7 +163,11 @@ def _roomy_first(workers: list[WorkerState], num_tokens: int) -> tuple[list[Work
 
 
 def _score_prefill(
-    query: RouteQuery, workers: list[WorkerState], num_cached_tokens: Mapping[str, int], policy: RoutingPolicy
+    query: RouteQuery,
+    workers: list[WorkerState],
+    num_cached_tokens: Mapping[str, int],
+    policy: RoutingPolicy,
+    num_fetchable: int,
 ) -> _Scores:
     best_rate = min((w.prefill_s_per_token for w in workers if w.prefill_s_per_token > 0), default=0.0)
     best_base = min((w.prefill_base_s for w in workers if w.prefill_s_per_token > 0), default=policy.prefill_base_s)
@@ -168,12 +177,16 @@ def _score_prefill(
     own_costs: list[float] = []
     num_tokens = query.num_tokens
     most_cached = num_tokens - 1  # the last token is always run, to sample from
+    num_fetchable = min(num_fetchable, most_cached)
     for worker in workers:
         rate, base = worker.prefill_s_per_token, worker.prefill_base_s
         if is_exploring or rate <= 0:
             rate, base = best_rate, best_base
         num_cached = num_cached_tokens.get(worker.ref.worker_id, 0) if num_cached_tokens else 0
         own = base + (num_tokens - (num_cached if num_cached < most_cached else most_cached)) * rate
+        if num_cached < num_fetchable:
+            fetch_s = policy.fetch_base_s + (num_fetchable - num_cached) * policy.fetch_s_per_token
+            own = min(own, fetch_s + base + (num_tokens - num_fetchable) * rate)
         own_costs.append(own)
         scores.append(own + worker.num_prefill_tokens * rate)
     best = min(scores)

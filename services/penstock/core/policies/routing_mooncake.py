@@ -1,6 +1,6 @@
 """Which prefill worker has the least predicted TTFT, when a better prefix may be fetched from another: Mooncake's cost.
 
-Algorithm 1 of Mooncake (FAST'25), in own words. For every prefill worker p, with `best` the longest prefix anywhere:
+Algorithm 1 of Mooncake (FAST'25), in own words. For every prefill worker p, with `best` the longest prefix there is:
 
     fetches if   best / own(p) > balancing_threshold
     TTFT(p)    = T_transfer(best - own) + T_queue(p) + T_prefill(len, best)      if it fetches         [s]
@@ -8,7 +8,7 @@ Algorithm 1 of Mooncake (FAST'25), in own words. For every prefill worker p, wit
     choose argmin TTFT; refuse when it exceeds the objective
 
 A fetched prefix is cached at p afterwards, so hot prefixes spread by themselves. With `can_fetch` off it is the paper's
-"local cache-aware" routing, with an empty `num_cached_tokens` its load balancing by predicted TTFT.
+"local cache-aware" routing, with empty `prefixes` its load balancing by predicted TTFT.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from heapq import nsmallest
 
+from penstock.core.prefixes import Prefixes
 from penstock.core.step_cost import StepCost
 from penstock.core.types import WorkerState
 
@@ -45,7 +46,7 @@ class PrefillChoice:
 def rank(
     num_tokens: int,
     workers: Sequence[WorkerState],
-    num_cached_tokens: Mapping[str, int],
+    prefixes: Prefixes,
     queued_s: Mapping[str, float],
     cost: StepCost,
     policy: MooncakePolicy,
@@ -54,10 +55,10 @@ def rank(
 
     One token at least is always run, to sample from.
     """
-    held = {worker.ref.worker_id: num_cached_tokens.get(worker.ref.worker_id, 0) for worker in workers}
+    held = {worker.ref.worker_id: prefixes.cached.get(worker.ref.worker_id, 0) for worker in workers}
     most_cached = num_tokens - 1
-    source = max(sorted(held), key=lambda name: held[name], default="")
-    best = min(held.get(source, 0), most_cached)
+    source = prefixes.source.worker_id if prefixes.source else ""
+    best = min(prefixes.num_fetchable, most_cached)
     num_kept = best / policy.balancing_threshold if policy.can_fetch else 0.0  # a prefix this long is not replaced
 
     @cache

@@ -95,3 +95,14 @@ def test_a_worker_that_comes_back_holds_nothing_however_often(num_lives: int) ->
         assert known.match(HASHES) == {"stays": 16, "a": 160}
     known.remove_worker("a")
     assert known.match(HASHES) == {"stays": 16}
+
+
+def test_what_is_only_expected_is_not_confirmed() -> None:
+    index = PrefixIndex()
+    index.add_worker("a", 16)
+    index.add_worker("b", 16)
+    hashes = [bytes([n]) for n in range(4)]
+    index.store("a", hashes[:2])
+    index.expect("b", hashes)
+    assert index.match(hashes) == {"a": 32, "b": 64}
+    assert index.match(hashes, is_confirmed=True) == {"a": 32}

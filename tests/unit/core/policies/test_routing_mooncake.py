@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from penstock.core.policies.routing_mooncake import MooncakePolicy, is_served, rank
+from penstock.core.prefixes import Prefixes
 from penstock.core.step_cost import StepCost
 from penstock.core.types import Role, WorkerRef, WorkerState
 
@@ -68,14 +69,16 @@ def test_ranks(
     policy: MooncakePolicy,
     ranked: list[tuple[str, float, int, int, str]],
 ) -> None:
-    choices = rank(1000, WORKERS, cached, queued_s, COST, policy)
+    best = max(cached, key=lambda name: cached[name], default="a")
+    source = WORKERS["abc".index(best)].ref
+    choices = rank(1000, WORKERS, Prefixes(cached, cached.get(best, 0), source), queued_s, COST, policy)
     found = [(c.worker.ref.worker_id, c.num_cached_tokens, c.num_fetched_tokens, c.fetch_from) for c in choices]
     assert found == [(name, *rest) for name, _, *rest in ranked], case
     assert [c.ttft_s for c in choices] == pytest.approx([ttft_s for _, ttft_s, *_ in ranked])
 
 
 def test_no_worker_no_choice() -> None:
-    assert rank(1000, [], {}, {}, COST, POLICY) == ()
+    assert rank(1000, [], Prefixes(), {}, COST, POLICY) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,26 @@
+"""How much faster than it was recorded a trace can be played before objectives are missed."""
+
+from dataclasses import replace
+from math import inf
+
+from penstock.cli.experiment import Point
+from penstock.core.errors import InvalidSettings
+from penstock.simulator.cluster import Cluster
+from penstock.simulator.goodput import attainment, find_goodput
+from penstock_loadgen.workload import generate
+
+
+def attained(point: Point, speed: float, goal: float = 0.0) -> float:
+    """Share of the trace's requests within the objectives at `speed`; below `goal` no more than that it is below."""
+    if point.workload.trace is None:
+        raise InvalidSettings("workload.trace", None, "must name a trace")
+    spec = replace(point.workload, trace=replace(point.workload.trace, speed=speed))
+    return attainment(Cluster(point.scenario), generate(spec), sum(1 for _ in generate(spec)), goal)
+
+
+def largest_rate(point: Point, first_speed: float, goal: float = 0.9, precision: float = 0.04) -> float:
+    """Requests per second, over the whole trace, of the largest speed whose attainment reaches `goal`."""
+    found = find_goodput(lambda speed: attained(point, speed, goal), first_speed, goal, precision)
+    arrivals = [request.arrived_s for request in generate(point.workload)]
+    span_s = max(arrivals) - min(arrivals)
+    return found.rate * (len(arrivals) - 1) / span_s if span_s else inf

@@ -1,0 +1,65 @@
+"""Requests with images: encoded on workers of their own, or where they are prefilled."""
+
+from dataclasses import replace
+
+import pytest
+
+from penstock.core.encode_cost import EncodeCost
+from penstock.core.role_controller import RoleRules
+from penstock.core.route_book import RouteRules
+from penstock.core.timeline import Slo, Stage
+from penstock.core.types import Role
+from penstock.simulator.encodes import Encoder
+from penstock.simulator.scenario import Failure, PoolSpec, Scenario
+from penstock.simulator.workload import RequestSpec
+from tests.simulation.clusters import DECODE, PREFILL, RecordingCluster, run, traffic
+
+SLOW = Encoder(EncodeCost(0.0, 1e-3))  # 0.1 s an image
+ENCODER = PoolSpec(Role.ENCODER, 4, encoder=SLOW)
+SPLIT = (replace(PREFILL, encoder=SLOW), DECODE, ENCODER)
+
+
+def pictures(rate: float, num_requests: int, num_images: int, output: float = 120) -> list[RequestSpec]:
+    return [
+        replace(spec, num_images=num_images, patches_per_image=100, tokens_per_image=64)
+        for spec in traffic(rate, num_requests, output=output)
+    ]
+
+
+def encode_s(cluster: RecordingCluster) -> list[float]:
+    return [timeline.duration_s(Stage.ENCODE) for _, timeline, _ in cluster.ended]
+
+
+@pytest.mark.parametrize(("max_image_shards", "num_rounds"), [(0, 1), (2, 2), (1, 4)])
+def test_a_lone_requests_images_take_as_many_rounds_as_encoders_are_short(
+    max_image_shards: int, num_rounds: int
+) -> None:
+    router = RouteRules(max_image_shards=max_image_shards)
+    cluster = run(Scenario(pools=SPLIT, router=router), pictures(0.5, 10, num_images=4))
+    assert encode_s(cluster) == pytest.approx([0.1 * num_rounds + 4 * 0.0005] * 10, abs=0.001)
+
+
+def test_without_encoders_the_prefill_worker_encodes_in_its_step() -> None:
+    together = run(Scenario(pools=SPLIT[:2]), pictures(0.5, 10, num_images=4))
+    plain = run(Scenario(pools=SPLIT[:2]), pictures(0.5, 10, num_images=0))
+    for (_, with_images, _), (_, without, _) in zip(together.ended, plain.ended, strict=True):
+        assert with_images.ttft_s is not None and without.ttft_s is not None
+        assert with_images.ttft_s - without.ttft_s == pytest.approx(0.4, abs=0.01)
+
+
+def test_images_of_dead_encoders_are_encoded_elsewhere_and_by_prefill_workers_when_none_is_left() -> None:
+    deaths = tuple(Failure(f"encoder-{n}", 1.0 + n) for n in range(4))
+    cluster = run(Scenario(pools=SPLIT, failures=deaths), pictures(8.0, 80, num_images=3))
+    assert not cluster.metrics.totals.failures
+    assert len(cluster.ended) == 80
+
+
+@pytest.mark.parametrize("policy", ["combined", "epd"])
+def test_idle_encoders_become_decode_workers_when_answers_pile_up(policy: str) -> None:
+    pools = (SPLIT[0], replace(DECODE, count=1, max_sequences=8), ENCODER)
+    scenario = Scenario(pools=pools, slo=Slo(1.0, 0.05), roles=RoleRules(policy))
+    cluster = run(scenario, pictures(4.0, 120, num_images=1, output=800))
+    switched = [flip for flip in cluster.roles.flips if (flip.from_role, flip.to_role) == ("encoder", "decode")]
+    assert switched
+    assert cluster.workers[switched[0].worker_id].engine.totals.num_sampled_tokens > 0
+    assert not cluster.metrics.totals.failures
