@@ -10,8 +10,8 @@ from penstock.simulator.goodput import attainment, find_goodput
 from penstock_loadgen.workload import generate
 
 
-def attained(point: Point, speed: float, goal: float = 0.0) -> float:
-    """Share of the trace's requests within the objectives at `speed`; below `goal` no more than that it is below."""
+def attained(point: Point, speed: float, goal: float | None = None) -> float:
+    """Share of the trace's requests within the objectives at `speed`; with a `goal` only on which side of it."""
     if point.workload.trace is None:
         raise InvalidSettings("workload.trace", None, "must name a trace")
     spec = replace(point.workload, trace=replace(point.workload.trace, speed=speed))
