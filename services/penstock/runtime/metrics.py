@@ -6,7 +6,7 @@ tokens a second is 4 % of a core. These cost a tenth of that and must only be ch
 A `MetricSpec` says what a metric is. It is what is exposed, and what `tools/metrics_table.py` makes docs/metrics.md of.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
@@ -70,9 +70,10 @@ Child = TypeVar("Child", Number, Histogram)
 class _Family(Collector, Generic[Child]):
     """One metric: a child per combination of label values, made when first asked for."""
 
-    def __init__(self, spec: MetricSpec, fixed: tuple[str, ...]) -> None:
+    def __init__(self, spec: MetricSpec, fixed: tuple[str, ...], new: Callable[[], Child]) -> None:
         self.spec = spec
         self._fixed = fixed  # values of the leading labels
+        self._new: Callable[[], Child] = new
         self._children: dict[tuple[str, ...], Child] = {}
 
     def of(self, *values: str) -> Child:
@@ -95,9 +96,6 @@ class _Family(Collector, Generic[Child]):
         """Lets the registry refuse a second metric of this name."""
         yield render(self.spec, ())
 
-    def _new(self) -> Child:
-        raise NotImplementedError
-
 
 class Numbers(_Family[Number]):
     """A counter or a gauge."""
@@ -116,18 +114,12 @@ class Numbers(_Family[Number]):
             children[values].value = value
         self._children = children
 
-    def _new(self) -> Number:
-        return Number()
-
 
 class Histograms(_Family[Histogram]):
     """A histogram."""
 
     def observe(self, *values: str, value: float) -> None:
         self.of(*values).observe(value)
-
-    def _new(self) -> Histogram:
-        return Histogram(self.spec.bounds)
 
 
 class Metrics:
@@ -138,10 +130,10 @@ class Metrics:
         self.specs: list[MetricSpec] = []
 
     def numbers(self, spec: MetricSpec, *fixed: str) -> Numbers:
-        return self._register(Numbers(spec, fixed))
+        return self._register(Numbers(spec, fixed, Number))
 
     def histograms(self, spec: MetricSpec, *fixed: str) -> Histograms:
-        return self._register(Histograms(spec, fixed))
+        return self._register(Histograms(spec, fixed, lambda: Histogram(spec.bounds)))
 
     def number(self, spec: MetricSpec, *labels: str) -> Number:
         """The only child of a metric whose labels are all fixed."""
