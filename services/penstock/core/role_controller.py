@@ -6,7 +6,8 @@ Asked every `interval_s` with what heartbeats tell; the live scheduler and the s
              ^ policy                                            (policies.flip_guard)
 
     combined   strain: a role beyond its objective takes a worker from one at ease (xLLM, EPD); the last in the
-               request's order comes first, for what waits before it may wait because of it
+               request's order comes first, for what waits before it may wait because of it; where none is at ease,
+               balance decides
                balance: otherwise towards the counts that serve most of the recent mean request (P/D-Serve),
                if that is worth it, the giver is at ease, and the TTFT share does not say the opposite
     xllm       xLLM's thresholds, and the flips its routing wishes for            policies.role_flips
@@ -16,7 +17,7 @@ Asked every `interval_s` with what heartbeats tell; the live scheduler and the s
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.core.errors import InvalidSettings
 from penstock.core.policies import flip_guard, role_flips, role_ratio, role_switch
@@ -41,7 +42,7 @@ class RoleRules:
     interval_s: float = 1.0
     slo: Slo = field(default_factory=lambda: Slo(ttft_s=1.0, tpot_s=0.05))
     thresholds: FlipThresholds = field(default_factory=FlipThresholds)
-    limits: FlipLimits = field(default_factory=lambda: FlipLimits(2.0, 3.0, 30.0))
+    limits: FlipLimits = field(default_factory=lambda: FlipLimits(2.0, 2.0, 15.0))
     min_gain: float = 0.1
     encoder_switch_s: float = 0.7  # EPD: exchanging weights between encoder and language model takes less than that
 
@@ -122,7 +123,8 @@ def _combined(view: ClusterView, wished: Flip | None, rules: RoleRules) -> Propo
         at_ease = [role for role in now if role is not shortest and now[role] <= rules.thresholds.ease]
         spare = [role for role in at_ease if view.num_workers[role] > rules.limits.min_workers.get(role, 1)]
         if not spare:
-            return Proposal(reason=f"strained, and none can give: {_figures(now)}")
+            balance = _balance(view, now, rules, is_strained=True)
+            return replace(balance, reason=f"strained, and none can give: {_figures(now)}; {balance.reason}")
         giver = min(spare, key=lambda role: now[role])
         return Proposal(_with_worker(view, Flip(giver, shortest)), f"{shortest} is strained: {_figures(now)}")
     return _balance(view, now, rules)
@@ -140,8 +142,8 @@ POLICIES: dict[str, Callable[[ClusterView, Flip | None, RoleRules], Proposal]] =
 # --- balance ----------------------------------------------------------------------------------------------------------
 
 
-def _balance(view: ClusterView, now: Mapping[Role, float], rules: RoleRules) -> Proposal:
-    """One step towards the counts that serve most of the mean request."""
+def _balance(view: ClusterView, now: Mapping[Role, float], rules: RoleRules, is_strained: bool = False) -> Proposal:
+    """One step towards the counts that serve most of the mean request. When both are strained, whatever helps helps."""
     counts: dict[Role, int] = {role: count for role, count in view.num_workers.items() if role is not Role.ENCODER}
     if len(counts) < 2 or not view.demand.num_prompt_tokens or not view.demand.num_output_tokens:
         return Proposal()
@@ -154,9 +156,9 @@ def _balance(view: ClusterView, now: Mapping[Role, float], rules: RoleRules) -> 
     if taker is None or gain < rules.min_gain:
         return Proposal(reason=target)
     giver = Role.DECODE if taker is Role.PREFILL else Role.PREFILL
-    if now[giver] > rules.thresholds.ease:
+    if now[giver] > rules.thresholds.ease and not is_strained:
         return Proposal(reason=f"{target}, but {giver} is busy: {_figures(now)}")
-    if _short_by_share(view, rules) is giver:
+    if _short_by_share(view, rules) is giver and not is_strained:
         return Proposal(reason=f"{target}, but a TTFT share of {view.demand.ttft_share:.2f} says {giver} is short")
     return Proposal(_with_worker(view, Flip(giver, taker)), target)
 

@@ -4,6 +4,9 @@ prefill   (least queue + share of what waits at gateways + a typical prompt) / T
 encoder   (least queue) / TTFT objective
 decode    the largest of: mean token interval / TPOT objective, places and blocks in use / share to be used
 
+Requests wait at gateways because no prefill worker takes them: since it has prompts to compute, or since decode workers
+are full and what it has computed cannot leave. In the second case they are decode's pressure, not prefill's.
+
 Roles are in the order in which requests pass them.
 """
 
@@ -17,13 +20,15 @@ from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
 from penstock.core.types import Role, WorkerState
 
+_FULL = 0.5  # room in use from which on it is decode workers that keep requests waiting
 _MAX_SHARE = 0.95  # of blocks (xLLM: below 5 % of free ones decode is short of memory) and of places
 ROLES = (Role.ENCODER, Role.PREFILL, Role.DECODE)  # that workers are moved between; mixed ones have nothing to give
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """What role control looks at: `workers` as the router ranks them (heartbeats plus work in flight)."""
+    """What role control looks at. `workers` are as they last described themselves: a request that waits is routed again
+    and again, and would count each time if work in flight were added."""
 
     workers: Sequence[WorkerState]
     demand: Demand
@@ -44,10 +49,20 @@ class ClusterView:
         """A typical prompt, alone."""
         return self.cost.prefill_s(round(self.demand.num_prompt_tokens))
 
+    @property
+    def waits_for_decode(self) -> bool:
+        """Whether it is for want of decode workers that requests wait at gateways."""
+        prefills, decodes = self.of(Role.PREFILL), self.of(Role.DECODE)
+        if not decodes or room_in_use(decodes) < _FULL:
+            return False
+        num_pending_tokens = sum(worker.num_prefill_tokens for worker in prefills)
+        return num_pending_tokens < 0.5 * self.demand.num_prompt_tokens * len(prefills)
+
     def pooled(self) -> list[PooledWorker]:
         """The language workers in xLLM's pools, each prefill worker with its share of what waits at gateways."""
         prefills, decodes = self.of(Role.PREFILL), self.of(Role.DECODE)
-        waiting_s = self.demand.num_waiting * self.prefill_s / max(1, len(prefills))
+        num_waiting = 0 if self.waits_for_decode else self.demand.num_waiting
+        waiting_s = num_waiting * self.prefill_s / max(1, len(prefills))
         return [
             *(PooledWorker(worker, pool_of(worker), waiting_s + queue_s(worker, self.cost)) for worker in prefills),
             *(PooledWorker(worker, pool_of(worker), queue_s(worker, self.cost)) for worker in decodes),
@@ -94,10 +109,13 @@ def _of_prefills(view: ClusterView, slo: Slo) -> float:
 def _of_decodes(view: ClusterView, slo: Slo) -> float:
     decodes = view.of(Role.DECODE)
     busy_s = [worker.token_interval_s for worker in decodes if worker.num_decoding]
-    places = _num_sequences(decodes)
-    blocks = sum(worker.num_blocks - worker.num_free_blocks for worker in decodes)
-    return max(
-        (sum(busy_s) / len(busy_s) if busy_s else 0.0) / slo.tpot_s,
-        places / sum(worker.max_num_sequences for worker in decodes) / _MAX_SHARE,
-        blocks / max(1, sum(worker.num_blocks for worker in decodes)) / _MAX_SHARE,
-    )
+    interval = (sum(busy_s) / len(busy_s) if busy_s else 0.0) / slo.tpot_s
+    num_waiting = view.demand.num_waiting if view.waits_for_decode else 0
+    return max(interval, room_in_use(decodes) + num_waiting / sum(worker.max_num_sequences for worker in decodes))
+
+
+def room_in_use(decodes: Sequence[WorkerState]) -> float:
+    """Places or blocks in use, whichever is scarcer; 1 is all that should be."""
+    places = _num_sequences(decodes) / sum(worker.max_num_sequences for worker in decodes)
+    num_used = sum(worker.num_blocks - worker.num_free_blocks for worker in decodes)
+    return max(places, num_used / max(1, sum(worker.num_blocks for worker in decodes))) / _MAX_SHARE

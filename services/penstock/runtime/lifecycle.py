@@ -15,6 +15,7 @@ from penstock.core.errors import InvalidSettings, UnsupportedModel
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 78  # EX_CONFIG: starting again would fail the same way, so supervisors do not
 
+_SAME_SIGNAL_S = 0.1  # when a parent dies the kernel may signal twice in a row: that is nobody who is impatient
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -32,17 +33,19 @@ def run(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
 
 async def _main(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     stop = asyncio.Event()
-    signals: list[signal.Signals] = []  # `stop` may have been set by an order to drain: that was no signal
+    loop = asyncio.get_running_loop()
+    first_s: float | None = None  # when the first signal came; `stop` may have been set before, by an order to drain
 
     def on_signal(number: signal.Signals) -> None:
-        signals.append(number)
-        if len(signals) > 1:
+        nonlocal first_s
+        if first_s is None:
+            first_s = loop.time()
+            log.info("%s: stopping", number.name)
+            stop.set()
+        elif loop.time() - first_s >= _SAME_SIGNAL_S:
             log.warning("second %s: exiting at once", number.name)
             os._exit(128 + number)
-        log.info("%s: stopping", number.name)
-        stop.set()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, on_signal, number)
     try:

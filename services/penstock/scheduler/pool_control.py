@@ -40,8 +40,8 @@ class PoolControl:
         rate = self._arrival_rate(now_s)
         if self._control.steering is Steering.PINNED or now_s - self._ordered_s < _SETTLES_S:
             return
-        states = self._router.states
-        view = ClusterView(states, self._router.demand(), reported_cost(states))
+        workers = self._router.workers
+        view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, rate, self._states, now_s, self.rules)
         self._states = decision.states
         if decision.target is None:

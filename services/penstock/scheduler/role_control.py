@@ -1,6 +1,6 @@
 """The role controller of one group, live: it looks once per interval, `core.role_controller` decides, orders carry out.
 
-    router's states, demand, wish --> decide --> steering: pinned (not asked), observe (said), auto (flip ordered)
+    router's workers, demand, wish --> decide --> steering: pinned (not asked), observe (said), auto (flip ordered)
 
 What it or an operator changed is kept for a while and shown to people: in the log, in `/cluster`, by `penstock roles`.
 """
@@ -62,8 +62,8 @@ class RoleControl:
         if self.steering is Steering.PINNED:
             self._state = FlipState()
             return
-        states = self._router.states
-        view = ClusterView(states, self._router.demand(), reported_cost(states))
+        workers = self._router.workers
+        view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, wished, self._state, self._now_s(), self.rules)
         self._state = decision.state
         if decision.proposal != self._proposed:

@@ -66,8 +66,8 @@ class RoleControl:
         """Decide and act; `num_waiting` requests wait at the gateway."""
         if self._switch is not None:
             self._switch = self._advance(self._switch, now_s)
-        states = self._router.book.states
-        view = ClusterView(states, self.meter.demand(num_waiting), self._cost or reported_cost(states))
+        workers = self._router.workers
+        view = ClusterView(workers, self.meter.demand(num_waiting), self._cost or reported_cost(workers))
         decision = decide(view, self._router.take_wish(), self._state, now_s, self.rules)
         self._state = decision.state
         if decision.flip is not None:

@@ -212,6 +212,22 @@ def test_a_signal_after_an_order_to_drain_lets_the_drain_go_on() -> None:
         assert process.wait(timeout=10) == 7
 
 
+def test_two_signals_at_once_are_one() -> None:
+    code = (
+        "import asyncio, sys; from penstock.runtime import lifecycle\n"
+        "async def main(stop):\n"
+        "    print('ready', flush=True); await stop.wait()\n"
+        "    await asyncio.sleep(0.3); return 7\n"
+        "sys.exit(lifecycle.run(main))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            process.send_signal(number)
+        assert process.wait(timeout=10) == 7
+
+
 def test_a_second_signal_exits_at_once() -> None:
     code = (
         "import asyncio, sys; from penstock.runtime import lifecycle\n"
@@ -224,5 +240,6 @@ def test_a_second_signal_exits_at_once() -> None:
         assert process.stdout is not None
         for expected in ("ready\n", "stopping\n"):
             assert process.stdout.readline() == expected
+            time.sleep(0.2)  # two signals at once are one
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 128 + signal.SIGINT

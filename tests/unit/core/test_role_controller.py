@@ -20,6 +20,7 @@ COST = StepCost(0.0, 1e-4, 0.0, 0.01, 0.0, 1e-4)  # 0.1 s per 1000 tokens; 10 ms
 AT_ONCE = FlipLimits(hold_s=0.0, cool_down_s=0.0, reverse_cool_down_s=0.0)
 SLO = Slo(ttft_s=1.0, tpot_s=0.02)
 EVEN = Demand(1000, 72)  # a worker prefills 10 of them in a second, and decodes as many
+MANY_WAIT = Demand(1000, 72, num_waiting=400)
 CODE = Demand(2000, 10)  # long prompts, short answers
 
 
@@ -52,6 +53,7 @@ LONG_QUEUE = {"num_prefill_tokens": 20_000}
 SLOW = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.03}
 BUSY = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.016}
 FULL = {"num_free_blocks": 10}
+HALF = {"num_running": 150, "num_decoding": 150, "token_interval_s": 0.01}  # of 256 places
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,22 @@ FULL = {"num_free_blocks": 10}
         ("what waits at gateways strains it too", {}, {}, Demand(1000, 72, num_waiting=40), "d0: decode > prefill"),
         ("decode is slow", {}, SLOW, EVEN, "p0: prefill > decode"),
         ("decode is full", {}, FULL, EVEN, "p0: prefill > decode"),
-        ("both are strained", LONG_QUEUE, SLOW, EVEN, ""),
+        (
+            "who waits for decode workers strains those",
+            {},
+            HALF,
+            Demand(1000, 72, num_waiting=400),
+            "p0: prefill > decode",
+        ),
+        (
+            "unless prefill has prompts to compute",
+            LONG_QUEUE,
+            HALF,
+            Demand(1000, 72, num_waiting=400),
+            "d0: decode > prefill",
+        ),
+        ("both are strained, and in balance", LONG_QUEUE, SLOW, EVEN, ""),
+        ("both are strained: balance decides", LONG_QUEUE, SLOW, CODE, "d0: decode > prefill"),
         ("every place is taken", {}, {"num_running": 256}, EVEN, "p0: prefill > decode"),
         ("prefill is strained, decode busy itself", LONG_QUEUE, BUSY, EVEN, ""),
         ("the mean request needs more prefill", {}, {}, CODE, "d0: decode > prefill"),

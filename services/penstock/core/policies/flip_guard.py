@@ -51,7 +51,7 @@ def decide(
         return None, state
     if num_workers.get(proposed.from_role, 0) <= limits.min_workers.get(proposed.from_role, 1):
         return None, state
-    return proposed, FlipState(in_flight=proposed, last=proposed, last_s=now_s)
+    return proposed, replace(state, in_flight=proposed, last=proposed, last_s=now_s)
 
 
 def finish(state: FlipState, now_s: float) -> FlipState:
