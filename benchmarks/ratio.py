@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import uvloop
 
@@ -59,6 +60,7 @@ class RatioRow:
 
     name: str
     workload: WorkloadSpec
+    target: dict[str, Any]
     trial: Trial
     goodput: tuple[float, ...]  # good answers/s of each phase
 
@@ -80,21 +82,21 @@ def write_trace(path: Path, phase_s: float, num_phases: int) -> None:
                 writer.writerow([stamp, phase.num_prompt_tokens, phase.num_output_tokens])
 
 
-def play(port: int, workload: WorkloadSpec) -> Outcome:
-    """The workload, by one load process."""
+def play(port: int, workload: WorkloadSpec) -> tuple[Outcome, dict[str, Any]]:
+    """The workload, by one load process; and what it was run on."""
     target = live_target(EndpointSpec(f"http://127.0.0.1:{port}", api="completions"), Patience())
-    return target.run(workload, lambda now_s, reading: None)
+    return target.run(workload, lambda now_s, reading: None), target.describe()
 
 
 async def drive(name: str, flags: Sequence[str], workload: WorkloadSpec, phase_s: float, num_phases: int) -> RatioRow:
     """One system, one run of all phases."""
     async with system(*ENGINE, *flags) as port:
-        outcome = await asyncio.to_thread(play, port, workload)
+        outcome, target = await asyncio.to_thread(play, port, workload)
     good = [0] * num_phases
     for record in outcome.records:
         if record.is_success and meets(record.timeline, SLO):
             good[min(num_phases - 1, int(record.due_s / phase_s))] += 1
-    return RatioRow(name, workload, Trial.of(workload, outcome), tuple(number / phase_s for number in good))
+    return RatioRow(name, workload, target, Trial.of(workload, outcome), tuple(number / phase_s for number in good))
 
 
 async def run(ratios: Sequence[int], phase_s: float, num_phases: int) -> list[RatioRow]:
@@ -142,7 +144,7 @@ def main() -> None:
         print(f"\nrole control serves {gain:.2f} times what the best fixed ratio does ({best.name})")
     print(f"flips: {flips(controlled.trial.outcome.history, options.phase)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment.of(controlled.workload, {"target": "penstock up --engine mock"}, [controlled.trial])
+    experiment = Experiment.of(controlled.workload, controlled.target, [controlled.trial])
     write_results(options.out, experiment, [controlled.trial])
     print(options.out / "report.html")
 
