@@ -37,23 +37,31 @@ STUBBORN = 'trap "" TERM; echo up; while :; do sleep 0.05; done'
 
 
 @contextmanager
-def supervised(*specs: tuple[str, str, str]) -> Iterator["Supervised"]:
+def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of its own that runs `code`; whatever the test ran into, it and all it started are ended."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISE, json.dumps(specs)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    running = Supervised(process)
     try:
-        yield running
+        yield process
     finally:
-        descendants = running.descendants() if process.poll() is None else []
+        descendants = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         for descendant in descendants:
             if descendant.is_running():
                 descendant.kill()
-        process.communicate()
+        process.communicate(timeout=15)
+
+
+@contextmanager
+def supervised(*specs: tuple[str, str, str]) -> Iterator["Supervised"]:
+    with python(SUPERVISE, json.dumps(specs)) as process:
+        yield Supervised(process)
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 class Supervised:
@@ -66,9 +74,8 @@ class Supervised:
     def read_until(self, *wanted: str) -> None:
         """Read lines until each of `wanted` has come."""
         missing = set(wanted)
-        assert self.process.stdout is not None
         while missing:
-            line = self.process.stdout.readline()
+            line = read_line(self.process)
             assert line, f"ended before {missing}: {self.lines}"
             self.lines.append(line.strip())
             missing.discard(line.strip())
@@ -157,20 +164,22 @@ def spec(name):
     return ProcessSpec(name, ("sh", "-c", sys.argv[1]), StopOrder.WORKERS, 1.0)
 def say(name, line):
     print(f"{name}: {line}", flush=True)
+    if (name, line) == ("a", "up"):
+        is_up.set()
 async def change():
+    await is_up.wait()  # one that is ended before its trap is set says no goodbye
     supervisor.add(spec("b"))
     supervisor.remove("a", lambda: supervisor.add(spec("a")))
     await asyncio.sleep(0.5)
     print(",".join(supervisor.names), flush=True)
+is_up = asyncio.Event()
 supervisor = Supervisor((spec("a"),), say, {})
 sys.exit(lifecycle.run(lambda stop: supervisor.run(stop, change)))
 """
 
 
 def test_children_are_added_removed_and_started_again_while_it_runs() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", CHANGE, POLITE], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    with python(CHANGE, POLITE) as process:
         running = Supervised(process)
         running.read_until("b: up", "a: bye", "a: up", "b,a")
         assert running.end(signal.SIGTERM) == 0
@@ -187,9 +196,8 @@ def test_a_child_shares_the_end_of_its_parent(tmp_path: Path) -> None:
         "import subprocess, sys; from penstock.runtime.settings import child_environment\n"
         f"subprocess.Popen([sys.executable, {str(script)!r}], env=child_environment({{}})).wait()"
     )
-    with subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "ready\n"
+    with python(parent_code) as parent:
+        assert read_line(parent) == "ready\n"
         (child,) = psutil.Process(parent.pid).children()
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
@@ -205,9 +213,8 @@ def test_a_signal_after_an_order_to_drain_lets_the_drain_go_on() -> None:
         "    return 7\n"
         "sys.exit(lifecycle.run(main))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "draining\n"
+    with python(code) as process:
+        assert read_line(process) == "draining\n"
         process.send_signal(signal.SIGTERM)  # as Kubernetes does with a pod that is scaled away
         assert process.wait(timeout=10) == 7
 
@@ -220,9 +227,8 @@ def test_two_signals_at_once_are_one() -> None:
         "    await asyncio.sleep(0.3); return 7\n"
         "sys.exit(lifecycle.run(main))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    with python(code) as process:
+        assert read_line(process) == "ready\n"
         for number in (signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         assert process.wait(timeout=10) == 7
@@ -236,10 +242,9 @@ def test_a_second_signal_exits_at_once() -> None:
         "    print('stopping', flush=True); await asyncio.Event().wait()\n"
         "sys.exit(lifecycle.run(main))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    with python(code) as process:
         for expected in ("ready\n", "stopping\n"):
-            assert process.stdout.readline() == expected
+            assert read_line(process) == expected
             time.sleep(0.2)  # two signals at once are one
             process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == 128 + signal.SIGINT
