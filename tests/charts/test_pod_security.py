@@ -81,10 +81,10 @@ def scaling_rules(rendered: Rendered) -> list[dict[str, Any]]:
     return list(rendered.get("Role", "scheduler")["rules"])
 
 
-def test_the_scheduler_reads_pods_and_patches_the_scale_of_its_own_pools_and_nothing_else() -> None:
+def test_the_scheduler_watches_pods_and_patches_the_scale_of_its_own_pools_and_nothing_else() -> None:
     rules = scaling_rules(render({"scheduler": {"scaling": {"enabled": True}}}))
     assert rules == [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["watch"]},
         {
             "apiGroups": ["apps"],
             "resources": ["deployments/scale"],

@@ -19,9 +19,7 @@ TOKEN = "secret-token"
 NAMESPACE = "serving"
 POOLS = ("penstock-prefill", "penstock-decode")
 RULES = {  # as charts/penstock grants them
-    ("pods", "list"),
     ("pods", "watch"),
-    ("pods", "get"),
     ("deployments/scale", "get"),
     ("deployments/scale", "patch"),
     ("events", "create"),
