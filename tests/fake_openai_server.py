@@ -51,6 +51,7 @@ class FakeServer:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    num_connections: int = 0  # ever made
     num_aborted: int = 0  # streams whose client left
     close_after_next_request: bool = False  # without an answer to it
     keeps: bool = True
@@ -78,6 +79,7 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self._transport)
+        self._server.num_connections += 1
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._timer:

@@ -43,9 +43,7 @@ def test_every_manifest_is_valid_to_the_letter(version: str) -> None:
         seen.add(kind)
         if kind not in CUSTOM:
             kubernetes_validate.validate(manifest, version, strict=True)
-    assert {"Deployment", "StatefulSet", "NetworkPolicy", "HorizontalPodAutoscaler", *CUSTOM} - {
-        "PrometheusRule"
-    } <= seen
+    assert {"Deployment", "StatefulSet", "NetworkPolicy", "HorizontalPodAutoscaler", *CUSTOM} <= seen
 
 
 @pytest.mark.parametrize("values", CASES.values(), ids=list(CASES))

@@ -14,7 +14,6 @@ class Collected:
     """A span and the process it ran in."""
 
     service: str
-    instance: str
     span: dict[str, Any]
 
     @property
@@ -43,10 +42,8 @@ class Collector:
     def take(self, body: bytes) -> None:
         for resource in json.loads(body)["resourceSpans"]:
             attributes = {entry["key"]: entry["value"] for entry in resource["resource"]["attributes"]}
-            service, instance = (attributes[f"service.{key}"]["stringValue"] for key in ("name", "instance.id"))
-            self.spans += [
-                Collected(service, instance, span) for scope in resource["scopeSpans"] for span in scope["spans"]
-            ]
+            service = attributes["service.name"]["stringValue"]
+            self.spans += [Collected(service, span) for scope in resource["scopeSpans"] for span in scope["spans"]]
 
 
 @contextmanager
@@ -57,7 +54,9 @@ def running_collector() -> Iterator[Collector]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             is_right = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/json"
-            collector.take(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if is_right:
+                collector.take(body)
             self.send_response(200 if is_right else 404)
             self.send_header("Content-Length", "2")
             self.end_headers()

@@ -1,16 +1,15 @@
 """Capacity moves while traffic flows: flips, scaling up and down, a rollout; and no stream notices."""
 
 import asyncio
-import json
 import subprocess
 from typing import Any
 
 import httpx
 
-from tests.integration.system import PENSTOCK, System, running_system
+from tests.integration.system import PENSTOCK, System, running_system, stream_tokens
 
 NUM_TOKENS = 40
-BODY = {"model": "penstock-tiny", "max_tokens": NUM_TOKENS, "ignore_eos": True, "temperature": 0, "stream": True}
+BODY = {"model": "penstock-tiny", "max_tokens": NUM_TOKENS, "ignore_eos": True, "temperature": 0}
 
 
 class Traffic:
@@ -36,17 +35,9 @@ class Traffic:
                 self.failures.append(repr(error))
 
     async def _one(self, prompt: str) -> str:
-        text, num_events = "", 0
-        async with self._client.stream("POST", "/v1/completions", json={**BODY, "prompt": prompt}) as answer:
-            assert answer.is_success, (await answer.aread()).decode()
-            async for line in answer.aiter_lines():
-                if line.startswith("data: {"):
-                    event = json.loads(line.removeprefix("data: "))
-                    assert "error" not in event, event
-                    text += event["choices"][0]["text"]
-                    num_events += 1
-        assert num_events > 0
-        return text
+        texts = [text async for text in stream_tokens(self._client, {**BODY, "prompt": prompt})]
+        assert texts
+        return "".join(texts)
 
 
 async def order(system: System, *words: str) -> str:

@@ -77,7 +77,7 @@ async def test_shows_a_system_at_work_and_streams_an_answer(browser: Browser, tm
         assert (await page.inner_text("#answer")).strip()
         assert {"prefill", "decode"} <= set((await page.inner_text(".waterfall")).split())
 
-        # figures are those of /metrics
+        # figures move, and the page fits its window, however it is shown
         await loading
         await page.wait_for_function("document.querySelector('#tiles b').textContent !== '0'")
         await page.screenshot(path=tmp_path / "desktop.png", full_page=True)

@@ -15,6 +15,7 @@ from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.sessions import CancelSpec, TrafficClass, TurnSpec
 from penstock_loadgen.targets import Outcome, SimulatedTarget
 from penstock_loadgen.workload import WorkloadSpec
+from tests.unit.loadgen.records import most_at_once
 
 SCENARIO = Scenario(pools=(PoolSpec(Role.MIXED, 1),), slo=Slo(ttft_s=1.0))
 CHAT = TrafficClass("chat", lengths=LengthSpec("fixed", 320, 40), turns=TurnSpec(3, 3, think_mean_s=0.5))
@@ -54,12 +55,7 @@ def test_a_closed_loop_keeps_so_many_sessions_under_way() -> None:
     )
     records = run(closed).records
     assert len(records) == 20
-    changes = sorted([(one.sent_s, 1) for one in records] + [(one.ended_s, -1) for one in records])
-    level, highest = 0, 0
-    for _, change in changes:
-        level += change
-        highest = max(highest, level)
-    assert highest == 3
+    assert most_at_once(records) == 3
 
 
 def test_what_the_client_gives_up_on_ends_early_and_is_not_judged() -> None:

@@ -4,7 +4,7 @@ from benchmarks.headlines import distserve
 from benchmarks.headlines.row import Effort
 
 
-def test_the_published_placement_serves_at_least_the_published_rate(short: Effort) -> None:
+def test_the_published_placement_serves_about_the_published_rate(short: Effort) -> None:
     placement, example, *_ = distserve.rows(short)
     assert placement.ours is not None
     assert 1.2 <= placement.ours <= 2.6  # published: 1.56

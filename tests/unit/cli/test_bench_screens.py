@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -27,8 +28,7 @@ def printed(*parts: object) -> str:
 
 
 def experiment(*trials: Trial, goodput: GoodputFound | None = None) -> Experiment:
-    made = Experiment.of(WorkloadSpec(name="x"), LIVE, trials)
-    return Experiment(made.name, LIVE, made.workload, made.repeats, made.intervals, goodput)
+    return replace(Experiment.of(WorkloadSpec(name="x"), LIVE, trials), goodput=goodput)
 
 
 def trial(validity: Validity, *kinds: str) -> Trial:

@@ -24,6 +24,21 @@ def test_means_follow_a_change_within_its_memory() -> None:
     assert demand.ttft_share == pytest.approx(0.1 / 4.0, rel=0.2)
 
 
+def test_the_meter_forgets_slowly_and_knows_nothing_at_first() -> None:
+    meter = DemandMeter(memory=10)
+    assert meter.demand() == Demand()
+    for _ in range(100):
+        meter.arrived(1000, 7)
+        meter.finished(10, 0.2, 1.0)
+    for _ in range(10):
+        meter.arrived(2000)
+    demand = meter.demand(num_waiting=3)
+    assert 1500 < demand.num_prompt_tokens < 1800
+    assert demand.num_output_tokens == pytest.approx(10)
+    assert demand.ttft_share == pytest.approx(0.2)
+    assert demand.num_waiting == 3
+
+
 def test_many_at_once_weigh_as_much_as_one_by_one() -> None:
     one_by_one, at_once = DemandMeter(), DemandMeter()
     for meter in (one_by_one, at_once):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from penstock.core.demand import Demand, DemandMeter
+from penstock.core.demand import Demand
 from penstock.core.errors import InvalidSettings
 from penstock.core.policies.flip_guard import FlipLimits, FlipState, finish
 from penstock.core.pools import Flip
@@ -69,14 +69,14 @@ HALF = {"num_running": 150, "num_decoding": 150, "token_interval_s": 0.01}  # of
             "who waits for decode workers strains those",
             {},
             HALF,
-            Demand(1000, 72, num_waiting=400),
+            MANY_WAIT,
             "p0: prefill > decode",
         ),
         (
             "unless prefill has prompts to compute",
             LONG_QUEUE,
             HALF,
-            Demand(1000, 72, num_waiting=400),
+            MANY_WAIT,
             "d0: decode > prefill",
         ),
         ("both are strained, and in balance", LONG_QUEUE, SLOW, EVEN, ""),
@@ -171,21 +171,6 @@ def test_a_flip_waits_for_the_guard_and_only_one_is_in_flight(pools: Callable[..
 def test_pressures_are_of_roles_that_have_workers(make_worker: MakeWorker) -> None:
     view = ClusterView([make_worker("p0", num_prefill_tokens=4000)], EVEN, COST)
     assert pressures(view, SLO) == {Role.PREFILL: pytest.approx(0.5)}
-
-
-def test_the_meter_forgets_slowly_and_knows_nothing_at_first() -> None:
-    meter = DemandMeter(memory=10)
-    assert meter.demand() == Demand()
-    for _ in range(100):
-        meter.arrived(1000, 7)
-        meter.finished(10, 0.2, 1.0)
-    for _ in range(10):
-        meter.arrived(2000)
-    demand = meter.demand(num_waiting=3)
-    assert 1500 < demand.num_prompt_tokens < 1800
-    assert demand.num_output_tokens == pytest.approx(10)
-    assert demand.ttft_share == pytest.approx(0.2)
-    assert demand.num_waiting == 3
 
 
 def test_an_unknown_policy_is_refused_with_the_names_there_are() -> None:

@@ -1,6 +1,7 @@
 """Every order by name, on the same workers."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -93,4 +94,5 @@ def test_mooncake_fetches_a_much_longer_prefix_from_a_busy_worker_when_it_may(ma
     ranking = rank("mooncake", asked, workers, 0.0)
     assert ranking.decision.prefill[0].ref.worker_id == "p0"
     assert ranking.fetches == {"p0": PrefixFetch(900, workers[1].ref)}
-    assert not ask("mooncake", workers, cached={"p1": 900}).fetches
+    refusing = replace(asked, policies=OrderPolicies(cost=COST))
+    assert not rank("mooncake", refusing, workers, 0.0).fetches

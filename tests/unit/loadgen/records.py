@@ -1,13 +1,17 @@
-"""Records for tests."""
+"""Records for tests, and what is counted in those of a run."""
 
 from array import array
+from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 from penstock.core.timeline import Slo
 from penstock_loadgen.record import RequestRecord
 
 
-def record(sent_s: float = 0.0, ttft_s: float = 0.1, gap_s: float = 0.01, num_tokens: int = 5, **changes: Any) -> Any:
+def record(
+    sent_s: float = 0.0, ttft_s: float = 0.1, gap_s: float = 0.01, num_tokens: int = 5, **changes: Any
+) -> RequestRecord:
     """A request that went as asked for."""
     times = array("d", [sent_s + ttft_s + index * gap_s for index in range(num_tokens)])
     values: dict[str, Any] = {
@@ -24,3 +28,9 @@ def record(sent_s: float = 0.0, ttft_s: float = 0.1, gap_s: float = 0.01, num_to
         "slo": Slo(ttft_s=0.2),
     }
     return RequestRecord(**{**values, **changes})
+
+
+def most_at_once(records: Iterable[RequestRecord]) -> int:
+    """The most that were under way at a time."""
+    changes = sorted(change for one in records for change in ((one.sent_s, 1), (one.ended_s, -1)))
+    return max(accumulate(change for _, change in changes))

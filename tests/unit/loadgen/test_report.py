@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -29,8 +30,7 @@ def trial(validity: Validity = Validity(), **changes: Any) -> Trial:  # noqa: B0
 
 
 def made(*trials: Trial, goodput: GoodputFound | None = None) -> str:
-    experiment = Experiment.of(WORKLOAD, LIVE, trials)
-    return page(Experiment(experiment.name, LIVE, WORKLOAD, experiment.repeats, experiment.intervals, goodput), trials)
+    return page(replace(Experiment.of(WORKLOAD, LIVE, trials), goodput=goodput), trials)
 
 
 def charts(html: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What policies expect of a cost model, and priorities that change."""
+"""What policies expect of a cost model."""
 
 import pytest
 
