@@ -72,3 +72,9 @@ async def pass_time(seconds: float) -> None:
 async def settle() -> None:
     """Let everything run that can."""
     await pass_time(1e-6)
+
+
+async def let_run() -> None:
+    """The same without virtual time: twenty turns of the loop."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import pytest
 from penstock.cli.child import Child, ChildFailed, restart_delay_s
 from penstock.cli.stack import ProcessSpec, StopOrder
 from penstock.runtime.lifecycle import EXIT_UNUSABLE
+from tests.unit.virtual_time import let_run
 
 SPEC = ProcessSpec("decode-0", ("true",), StopOrder.WORKERS, drain_timeout_s=-1.99)
 
@@ -56,11 +57,6 @@ class Nursery:
     async def spawn(self, spec: ProcessSpec) -> FakeProcess:
         self.born.append(self.make[len(self.born)]())
         return self.born[-1]
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def dead(exit_status: int) -> Callable[[], FakeProcess]:
@@ -119,7 +115,7 @@ def nursery_clock(nursery: Nursery) -> Callable[[], float]:
 async def test_stop_asks_and_waits() -> None:
     nursery = Nursery(lambda: FakeProcess(None))
     running = asyncio.create_task(nursery.child.keep_running())
-    await settle()
+    await let_run()
     assert nursery.child.pid == 1234
     await nursery.child.stop()
     await running
@@ -130,7 +126,7 @@ async def test_stop_asks_and_waits() -> None:
 async def test_stop_kills_what_does_not_finish_in_time() -> None:
     nursery = Nursery(lambda: FakeProcess(None, ignores=(signal.SIGTERM,)))
     running = asyncio.create_task(nursery.child.keep_running())
-    await settle()
+    await let_run()
     await nursery.child.stop()
     await running
     assert nursery.born[0].signals == [signal.SIGTERM, signal.SIGKILL]
@@ -141,7 +137,7 @@ async def test_stop_between_two_lives_starts_no_further_one() -> None:
     nursery = Nursery(dead(1))
     nursery.child = Child(SPEC, nursery.say, nursery.spawn, delay_s=lambda _: 3600.0)
     running = asyncio.create_task(nursery.child.keep_running())
-    await settle()
+    await let_run()
     await nursery.child.stop()
     await running
     assert len(nursery.born) == 1

@@ -12,6 +12,7 @@ from penstock.runtime.tracing import FinishedSpan, Tracer
 from penstock.wire.messages import Finished
 from tests.unit.decode.decode_worker import decode_worker, request, take, tokens_of
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_request
+from tests.unit.trace_context import TRACEPARENT
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
 
 
@@ -154,12 +155,13 @@ async def test_a_sequence_waits_for_the_running_step_and_then_decodes() -> None:
 @in_virtual_time
 async def test_a_traced_sequence_has_spans_below_whoever_handed_it_over() -> None:
     spans: list[FinishedSpan] = []
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with decode_worker() as worker:
         worker.decoder._tracer = Tracer(spans.append)
         worker.decoder.streams.open("gateway")
         for handle in range(2):
-            await worker.hand_over(replace(request(40, handle, max_tokens=3, first=handle), traceparent=parent), handle)
+            await worker.hand_over(
+                replace(request(40, handle, max_tokens=3, first=handle), traceparent=TRACEPARENT), handle
+            )
         await settle()
         assert worker.decoder.cancel(("gateway", 1))
         await pass_time(10 * STEP_S)

@@ -9,10 +9,10 @@ from penstock.core.types import FinishReason, Request, SampledToken, SamplingPar
 from penstock.prefill.spans import PrefillSpans
 from penstock.runtime.tracing import OFF, FinishedSpan, SpanKind, Tracer
 from penstock.wire.messages import FirstToken, HandedOff, PrefillEnded, PrefillEvents, PrefillStart, StageSpan
+from tests.unit.trace_context import TRACEPARENT
 
 ME, DECODE = WorkerRef("prefill-0", 1, ""), WorkerRef("decode-0", 2, "")
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-START = PrefillStart(Request("r", 0, "gateway", 7, range(40), SamplingParams(), traceparent=PARENT), [DECODE])
+START = PrefillStart(Request("r", 0, "gateway", 7, range(40), SamplingParams(), traceparent=TRACEPARENT), [DECODE])
 COMPUTED = [StageSpan("queue", 3.0, 2.0), StageSpan("prefill", 2.0, 0.0)]
 MOVED = [StageSpan("reserve", 2.0, 1.5), StageSpan("transfer", 1.5, 0.0)]
 

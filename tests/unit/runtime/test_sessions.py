@@ -3,26 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import Any, NoReturn
+from typing import Any
 
-import grpc
 import pytest
 
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.sessions import converse, read_hello
 from penstock.wire.messages import DecodeCalls, Hello, StepOutputs
+from tests.unit.aborting import Aborted, AbortingContext
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
 
 ME = 22
-
-
-class Aborted(Exception):
-    pass
-
-
-class FakeContext:
-    async def abort(self, code: grpc.StatusCode, details: str, metadata: tuple[tuple[str, str], ...]) -> NoReturn:
-        raise Aborted(dict(metadata)["penstock-code"])
 
 
 async def stream(*calls: DecodeCalls, then: asyncio.Future[None] | None = None) -> AsyncIterator[DecodeCalls]:
@@ -33,7 +24,7 @@ async def stream(*calls: DecodeCalls, then: asyncio.Future[None] | None = None) 
 
 
 async def greet(*calls: DecodeCalls) -> tuple[Hello, DecodeCalls]:
-    context: Any = FakeContext()
+    context: Any = AbortingContext()
     return await read_hello(stream(*calls), ME, context)
 
 

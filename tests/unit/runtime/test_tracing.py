@@ -3,8 +3,7 @@
 import pytest
 
 from penstock.runtime.tracing import OFF, Tracer, is_traceparent
-
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+from tests.unit.trace_context import TRACEPARENT as PARENT
 
 
 def tracer(sampled_share: float = 1.0) -> Tracer:

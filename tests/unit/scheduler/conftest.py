@@ -1,14 +1,8 @@
-"""A clock that is set by hand."""
+"""The time of what is tested here."""
 
 import pytest
 
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.fake_clock import FakeClock
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Orders carried out: by whoever starts workers, and by the workers themselves."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from penstock.runtime import rpc
 from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.scaler import NoScaler, Scaler
 from penstock.wire.control_messages import FlipRequest, FlipResponse
+from tests.unit.virtual_time import let_run
 
 MakeWorker = Callable[..., WorkerState]
 
@@ -119,18 +119,18 @@ async def test_a_flip_is_asked_of_the_life_that_is_known(group: Group, monkeypat
 
 async def test_a_rollout_replaces_one_worker_at_a_time(group: Group) -> None:
     assert group.orders.begin_rollout([Role.PREFILL]) == ["prefill-0", "prefill-1"]
-    await _settle()
+    await let_run()
     assert group.scaler.done == [("restart", "prefill-0")]
     group.hear(0, is_draining=True)
-    await _settle()
+    await let_run()
     with pytest.raises(ChangeRefused, match="under way"):
         group.orders.begin_rollout([])
     assert group.scaler.done == [("restart", "prefill-0")]  # it drains: the next one has to serve meanwhile
     group.renew(0)
-    await _settle()
+    await let_run()
     assert group.scaler.done[1:] == [("restart", "prefill-1")]
     group.renew(1)
-    await _settle()
+    await let_run()
     assert group.told == [("prefill-0", "replaced", "done"), ("prefill-1", "replaced", "done")]
     assert group.orders.begin_rollout([Role.DECODE], is_dry_run=True) == ["decode-0"]
     assert len(group.scaler.done) == 2
@@ -139,7 +139,7 @@ async def test_a_rollout_replaces_one_worker_at_a_time(group: Group) -> None:
 async def test_a_rollout_goes_no_further_than_a_worker_that_fails(workers: list[WorkerState]) -> None:
     group = Group(workers, NoScaler())
     group.orders.begin_rollout([])
-    await _settle()
+    await let_run()
     [(subject, _, outcome)] = group.told
     assert subject == "prefill-0"
     assert "The rollout ends." in outcome
@@ -147,13 +147,8 @@ async def test_a_rollout_goes_no_further_than_a_worker_that_fails(workers: list[
 
 async def test_closing_ends_a_rollout(group: Group) -> None:
     group.orders.begin_rollout([])
-    await _settle()
+    await let_run()
     await group.orders.close()
     group.renew(0)
-    await _settle()
+    await let_run()
     assert len(group.scaler.done) == 1
-
-
-async def _settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)

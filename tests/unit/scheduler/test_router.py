@@ -9,7 +9,7 @@ from penstock.core.pools import RolesView
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
-from tests.unit.scheduler.conftest import FakeClock
+from tests.unit.fake_clock import FakeClock
 
 MakeWorker = Callable[..., WorkerState]
 HASHES = tuple(hash_blocks(list(range(1000))))

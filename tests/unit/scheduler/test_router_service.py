@@ -14,6 +14,7 @@ from penstock.scheduler.metrics import RouterMetrics
 from penstock.scheduler.router import Router
 from penstock.scheduler.router_service import RouterService
 from penstock.wire.messages import Hello, RouteCalls, RouteEvents
+from tests.unit.trace_context import TRACEPARENT
 
 MakeWorker = Callable[..., WorkerState]
 CONTEXT = cast(Any, None)  # the handlers do not touch it
@@ -161,8 +162,7 @@ def test_role_changes_by_who_asked_and_what_came_of_it(reason: str, outcome: str
 async def test_a_traced_query_has_a_span(service: RouterService) -> None:
     spans: list[FinishedSpan] = []
     service._tracer = Tracer(spans.append)
-    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    service._answer(RouteQuery("r-0", 10, 20, traceparent=traceparent))
+    service._answer(RouteQuery("r-0", 10, 20, traceparent=TRACEPARENT))
     service._answer(RouteQuery("r-1", 10, 20))
     (span,) = spans
     assert (span.name, span.context.parent_id) == ("rank", "b7ad6b7169203331")

@@ -21,6 +21,7 @@ from penstock.transfer.counters import TransportCounters
 from penstock.transfer.memory import KvMemory
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.segments import Ack, SegmentHeader, Status
+from tests.unit.virtual_time import let_run
 
 LAYOUT = KvLayout(8, 4, 128, 16, 256, 2, "bfloat16")  # 1 MiB holds 512 tokens of one layer
 NUM_TOKENS = 512
@@ -83,12 +84,6 @@ def opened(carrier: FakeCarrier) -> FakeCarrier:
     return carrier
 
 
-async def settle() -> None:
-    """Let every task run until it waits."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 async def test_a_push_reports_what_it_moved() -> None:
     harness = Harness(opened(FakeCarrier()))
     stats = await harness.push()
@@ -101,7 +96,7 @@ async def test_a_push_reports_what_it_moved() -> None:
 async def test_credits_bound_what_is_outstanding_over_all_pushes_of_a_channel() -> None:
     harness = Harness(FakeCarrier(), num_credits=3)
     pushes = [asyncio.create_task(harness.push(number)) for number in range(4)]
-    await settle()
+    await let_run()
     assert harness.carrier.num_outstanding == 3
     harness.carrier.gate.set()
     await asyncio.gather(*pushes)
@@ -169,7 +164,7 @@ async def test_stop_waits_for_segments_under_way_and_sends_no_more() -> None:
     push = asyncio.create_task(harness.push())
     await harness.carrier.reached.wait()
     stop = asyncio.create_task(harness.channel.stop(1))
-    await settle()
+    await let_run()
     assert not stop.done()
     harness.carrier.gate.set()
     await stop
@@ -195,7 +190,7 @@ async def test_a_cancelled_push_waits_for_segments_under_way() -> None:
     await harness.carrier.reached.wait()
     for _ in range(2):
         push.cancel()
-        await settle()
+        await let_run()
         assert not push.done()
     harness.carrier.gate.set()
     with pytest.raises(asyncio.CancelledError):
@@ -207,9 +202,9 @@ async def test_a_cancelled_push_waits_for_segments_under_way() -> None:
 async def test_close_ends_every_push() -> None:
     harness = Harness(FakeCarrier())
     pushes = [asyncio.create_task(harness.push(number)) for number in range(3)]
-    await settle()
+    await let_run()
     close = asyncio.create_task(harness.channel.close())
-    await settle()
+    await let_run()
     harness.carrier.gate.set()
     await close
     assert not harness.channel.is_open

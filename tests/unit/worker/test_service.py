@@ -12,6 +12,7 @@ from penstock.runtime.outbox import Outbox
 from penstock.wire.control_messages import DrainRequest, FlipRequest, FlipResponse, HoldingsRequest
 from penstock.wire.messages import PrefillStart
 from penstock.worker.service import Orders, WorkerService
+from tests.unit.aborting import Aborted, AbortingContext
 from tests.unit.decode.decode_worker import KEY, DecodeWorker, decode_worker, request
 from tests.unit.engine.mock_engine import STEP_S
 from tests.unit.prefill.fake_decode import FakeDecode
@@ -19,15 +20,6 @@ from tests.unit.prefill.test_loop import ME, FakeLinks
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
 CONTEXT: Any = None
-
-
-class Aborted(Exception):
-    """The call was ended with an error."""
-
-
-class Aborting:
-    async def abort(self, _code: Any, _sentence: str, metadata: tuple[tuple[str, str], ...]) -> None:
-        raise Aborted(dict(metadata)["penstock-code"])
 
 
 class Operated:
@@ -73,7 +65,7 @@ async def test_a_flip_is_passed_on_and_its_refusal_is_an_answer() -> None:
         one = Operated(worker)
         assert await one.service.flip(FlipRequest(Role.PREFILL, 7), CONTEXT) == FlipResponse(Role.DECODE, 3)
         assert one.flips == [FlipRequest(Role.PREFILL, 7)]
-        context: Any = Aborting()
+        context: Any = AbortingContext()
         with pytest.raises(Aborted, match="change_refused"):
             await one.service.flip(FlipRequest(Role.ENCODER, 7), context)
 

@@ -13,9 +13,9 @@ from penstock.gateway.api.request_log import NUM_REMEMBERED
 from penstock.gateway.api.service import Service
 from penstock.runtime.tracing import FinishedSpan, SpanKind, Tracer
 from tests.gateway_fakes import Client, FakeDispatcher, chat, make_service
+from tests.unit.trace_context import TRACEPARENT
 
 CHAT = "/v1/chat/completions"
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def value(service: Service, name: str, **labels: str) -> float:
@@ -159,9 +159,9 @@ async def test_a_traced_request_has_a_span_below_the_clients() -> None:
     spans: list[FinishedSpan] = []
     dispatcher = FakeDispatcher()
     service = make_service(dispatcher, tracer=Tracer(spans.append))
-    answer = await Client(service).post(CHAT, chat(max_tokens=5), {"traceparent": TRACE})
+    answer = await Client(service).post(CHAT, chat(max_tokens=5), {"traceparent": TRACEPARENT})
     (span,) = spans
-    assert (span.context.trace_id, span.context.parent_id) == tuple(TRACE.split("-")[1:3])
+    assert (span.context.trace_id, span.context.parent_id) == tuple(TRACEPARENT.split("-")[1:3])
     assert dispatcher.requests[0].traceparent == span.context.traceparent
     assert (span.name, span.kind) == ("chat tiny", SpanKind.SERVER)
     assert span.attributes["gen_ai.response.id"] == answer.json["id"]
@@ -172,7 +172,7 @@ async def test_a_traced_request_has_a_span_below_the_clients() -> None:
 async def test_a_request_whose_client_does_not_sample_is_not_traced_anywhere() -> None:
     spans: list[FinishedSpan] = []
     dispatcher = FakeDispatcher()
-    unsampled = TRACE[:-1] + "0"
+    unsampled = TRACEPARENT[:-1] + "0"
     await Client(make_service(dispatcher, tracer=Tracer(spans.append))).post(CHAT, chat(), {"traceparent": unsampled})
     assert not spans
     assert dispatcher.requests[0].traceparent == unsampled

@@ -13,21 +13,15 @@ from penstock.gateway.api import live
 from penstock.gateway.api.app import App
 from penstock.gateway.api.pulse import NUM_POINTS, Pulse
 from tests.gateway_fakes import Client, FakeDispatcher, chat, make_service, worker
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.fake_clock import FakeClock
+from tests.unit.virtual_time import let_run
 
 
 class Watched:
     """A gateway on which time passes second by second."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = FakeClock()
         workers = [worker("p0", Role.PREFILL), worker("p1", Role.PREFILL), worker("d0", Role.DECODE)]
         self.dispatcher = FakeDispatcher(workers=[*workers, worker("d1", Role.DECODE, is_draining=True)])
         self.is_stopping = False
@@ -102,17 +96,12 @@ def test_points_say_who_served_which_role_and_are_bounded() -> None:
     assert oldest[0] == NUM_POINTS - 1
 
 
-async def _settle() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def _read(watched: Watched, num_beats: int) -> list[tuple[str, Any]]:
     reading = asyncio.create_task(watched.client.get(live.PATH))
-    await _settle()
+    await let_run()
     for _ in range(num_beats):
         watched.pass_time(1)
-        await _settle()
+        await let_run()
     watched.is_stopping = True
     watched.pass_time(1)
     body = (await reading).body.decode()
@@ -136,7 +125,7 @@ async def test_the_feed_is_the_history_then_a_state_a_second_until_the_gateway_s
 async def test_a_viewer_that_leaves_is_forgotten() -> None:
     watched = Watched()
     reading = asyncio.create_task(watched.client.get(live.PATH))
-    await _settle()
+    await let_run()
     assert watched.app.feed.num_viewers == 1
     watched.client.left.set()
     with pytest.raises(AssertionError, match="the answer is complete"):  # nobody is there to be told of its end

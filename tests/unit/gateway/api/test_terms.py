@@ -14,6 +14,7 @@ from tests.gateway_fakes import (
     make_service,
     tokens_of,
 )
+from tests.unit.trace_context import TRACEPARENT
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 TEXT = "Größe 🙂 and a wheel turns"
@@ -31,12 +32,16 @@ def only_request(dispatcher: FakeDispatcher) -> Request:
 
 async def test_headers_become_deadline_priority_and_trace() -> None:
     client, dispatcher = client_saying()
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    headers = {"x-llm-d-slo-ttft-ms": "250", "x-penstock-priority": "-3", "traceparent": trace, "x-request-id": "mine"}
+    headers = {
+        "x-llm-d-slo-ttft-ms": "250",
+        "x-penstock-priority": "-3",
+        "traceparent": TRACEPARENT,
+        "x-request-id": "mine",
+    }
     response = await client.post(CHAT, chat(), headers)
     request = only_request(dispatcher)
     assert request.first_token_deadline_s == pytest.approx(100.25)
-    assert (request.priority, request.traceparent) == (-3, trace)
+    assert (request.priority, request.traceparent) == (-3, TRACEPARENT)
     assert response.headers["x-request-id"] == "mine"
     assert request.request_id != "mine"  # clients repeat theirs
 

@@ -8,8 +8,7 @@ from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.runtime.tracing import FinishedSpan, SpanKind, Tracer
 from tests.unit.gateway.dispatcher.fake_cluster import FakeCluster
 from tests.unit.gateway.dispatcher.requests import make_request, read
-
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+from tests.unit.trace_context import TRACEPARENT
 
 
 def test_route_and_attempt_are_children_of_the_request_and_parents_of_what_happens_elsewhere(pair: FakeCluster) -> None:
@@ -17,7 +16,7 @@ def test_route_and_attempt_are_children_of_the_request_and_parents_of_what_happe
     pair.tracer = Tracer(spans.append)
 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
-        await read(dispatcher.generate(replace(make_request(), traceparent=PARENT)))
+        await read(dispatcher.generate(replace(make_request(), traceparent=TRACEPARENT)))
 
     pair.run(scenario)
     route, attempt = spans
@@ -35,7 +34,7 @@ def test_every_attempt_has_its_own_span_and_a_lost_one_says_so(pair: FakeCluster
     pair.add("prefill-1", Role.PREFILL)
 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
-        generation = dispatcher.generate(replace(make_request(max_tokens=40), traceparent=PARENT))
+        generation = dispatcher.generate(replace(make_request(max_tokens=40), traceparent=TRACEPARENT))
         await generation.next_tokens()
         pair.remove(pair.workers["decode-0"])
         pair.add("decode-1", Role.DECODE)
@@ -50,7 +49,7 @@ def test_every_attempt_has_its_own_span_and_a_lost_one_says_so(pair: FakeCluster
 
 
 def test_an_untraced_request_leaves_no_span_and_passes_its_context_on(pair: FakeCluster) -> None:
-    unsampled = PARENT[:-1] + "0"
+    unsampled = TRACEPARENT[:-1] + "0"
 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         await read(dispatcher.generate(replace(make_request(), traceparent=unsampled)))
