@@ -38,6 +38,11 @@ def simulate(policy: str, failures: tuple[Failure, ...] = ()) -> RecordingCluste
     return run(Scenario(pools=pools, slo=SLO, router=router, roles=roles, failures=failures), two_phases())
 
 
+@pytest.fixture(scope="module")
+def combined() -> RecordingCluster:
+    return simulate("combined")
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_request_ends_whole_while_roles_change(policy: str) -> None:
     cluster = simulate(policy, failures=(Failure("decode-0", 6.0, 3.0),))
@@ -45,15 +50,14 @@ def test_every_request_ends_whole_while_roles_change(policy: str) -> None:
     assert not cluster.metrics.totals.failures
 
 
-def test_roles_follow_the_traffic_and_objectives_are_met_more_often() -> None:
-    fixed, combined = simulate("none"), simulate("combined")
+def test_roles_follow_the_traffic_and_objectives_are_met_more_often(combined: RecordingCluster) -> None:
     assert {(flip.from_role, flip.to_role) for flip in combined.roles.flips} >= {("decode", "prefill")}
-    assert report(combined).attainment > report(fixed).attainment
+    assert report(combined).attainment > report(simulate("none")).attainment
 
 
-def test_control_does_not_swing() -> None:
-    assert len(simulate("combined").roles.flips) <= 8
+def test_control_does_not_swing(combined: RecordingCluster) -> None:
+    assert len(combined.roles.flips) <= 8
 
 
-def test_a_second_run_flips_the_same() -> None:
-    assert simulate("combined").roles.flips == simulate("combined").roles.flips
+def test_a_second_run_flips_the_same(combined: RecordingCluster) -> None:
+    assert simulate("combined").roles.flips == combined.roles.flips
