@@ -3,14 +3,11 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import NoReturn
 
 import grpc
 import pytest
-
-from penstock.core.types import Role, WorkerRef, WorkerState
 
 _really_sleep = asyncio.sleep
 _really_open = socket.socket.__init__
@@ -47,16 +44,3 @@ def no_sockets_no_sleep() -> Iterator[None]:
         monkeypatch.setattr(time, "sleep", _refuse)
         monkeypatch.setattr(asyncio, "sleep", _yield_only)
         yield
-
-
-@pytest.fixture
-def make_worker() -> Callable[..., WorkerState]:
-    """A worker that describes itself: idle, but for what is said to differ."""
-
-    def make(name: str, role: Role = Role.PREFILL, incarnation: int = 1, **changes: object) -> WorkerState:
-        state = WorkerState(
-            ref=WorkerRef(name, incarnation, f"{name}:1"), role=role, num_blocks=1000, num_free_blocks=1000
-        )
-        return replace(state, **changes)  # type: ignore[arg-type]
-
-    return make

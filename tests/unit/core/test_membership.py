@@ -1,12 +1,9 @@
-from collections.abc import Callable
-
 from penstock.core.membership import Heard, Membership
-from penstock.core.types import Role, WorkerState
+from penstock.core.types import Role
+from tests.unit.workers import make_worker
 
-MakeWorker = Callable[..., WorkerState]
 
-
-def test_heartbeats_renew_the_lease_and_carry_the_load(make_worker: MakeWorker) -> None:
+def test_heartbeats_renew_the_lease_and_carry_the_load() -> None:
     members = Membership(lease_s=3.0)
     members.register(make_worker("a"), 10.0)
     assert members.heartbeat(make_worker("a", num_running=7), 12.0) is Heard.SAME
@@ -16,7 +13,7 @@ def test_heartbeats_renew_the_lease_and_carry_the_load(make_worker: MakeWorker) 
     assert "a" not in members
 
 
-def test_strangers_and_other_lives_are_unknown(make_worker: MakeWorker) -> None:
+def test_strangers_and_other_lives_are_unknown() -> None:
     members = Membership(lease_s=3.0)
     assert members.heartbeat(make_worker("a"), 10.0) is Heard.UNKNOWN
     members.register(make_worker("a", incarnation=1), 10.0)
@@ -26,7 +23,7 @@ def test_strangers_and_other_lives_are_unknown(make_worker: MakeWorker) -> None:
     assert len(members) == 1
 
 
-def test_a_change_of_standing_is_told_from_a_change_of_load(make_worker: MakeWorker) -> None:
+def test_a_change_of_standing_is_told_from_a_change_of_load() -> None:
     members = Membership(lease_s=3.0)
     members.register(make_worker("a"), 10.0)
     assert members.heartbeat(make_worker("a", num_free_blocks=1), 10.1) is Heard.SAME

@@ -1,6 +1,6 @@
 """Which worker flips, and why: one table per policy."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,8 +13,7 @@ from penstock.core.role_pressure import ClusterView, pressures
 from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
 from penstock.core.types import Role, WorkerState
-
-MakeWorker = Callable[..., WorkerState]
+from tests.unit.workers import make_worker
 
 COST = StepCost(0.0, 1e-4, 0.0, 0.01, 0.0, 1e-4)  # 0.1 s per 1000 tokens; 10 ms per step, 0.1 ms more per sequence
 AT_ONCE = FlipLimits(hold_s=0.0, cool_down_s=0.0, reverse_cool_down_s=0.0)
@@ -22,6 +21,13 @@ SLO = Slo(ttft_s=1.0, tpot_s=0.02)
 EVEN = Demand(1000, 72)  # a worker prefills 10 of them in a second, and decodes as many
 MANY_WAIT = Demand(1000, 72, num_waiting=400)
 CODE = Demand(2000, 10)  # long prompts, short answers
+
+Changes = dict[str, Any]  # of a worker
+LONG_QUEUE: Changes = {"num_prefill_tokens": 20_000}
+SLOW: Changes = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.03}
+BUSY: Changes = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.016}
+FULL: Changes = {"num_free_blocks": 10}
+HALF: Changes = {"num_running": 150, "num_decoding": 150, "token_interval_s": 0.01}  # of 256 places
 
 
 def ask(policy: str, workers: list[WorkerState], demand: Demand, wished: Flip | None = None) -> RoleDecision:
@@ -34,26 +40,15 @@ def flipped(decision: RoleDecision) -> str:
     return f"{flip.worker_id}: {flip.from_role} > {flip.to_role}" if flip else ""
 
 
-@pytest.fixture
-def pools(make_worker: MakeWorker) -> Callable[..., list[WorkerState]]:
+def pools(p: Changes | None = None, d: Changes | None = None) -> list[WorkerState]:
     """Two prefill and two decode workers, the second of each with a little work; `p` and `d` change all of one role."""
-
-    def make(p: dict[str, object] | None = None, d: dict[str, object] | None = None) -> list[WorkerState]:
-        return [
-            make_worker("p0", **p or {}),
-            make_worker("p1", **{"num_prefill_tokens": 100, **(p or {})}),
-            make_worker("d0", Role.DECODE, **d or {}),
-            make_worker("d1", Role.DECODE, **{"num_context_tokens": 100, **(d or {})}),
-        ]
-
-    return make
-
-
-LONG_QUEUE = {"num_prefill_tokens": 20_000}
-SLOW = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.03}
-BUSY = {"num_running": 9, "num_decoding": 9, "token_interval_s": 0.016}
-FULL = {"num_free_blocks": 10}
-HALF = {"num_running": 150, "num_decoding": 150, "token_interval_s": 0.01}  # of 256 places
+    p, d = p or {}, d or {}
+    return [
+        make_worker("p0", **p),
+        make_worker("p1", **{"num_prefill_tokens": 100, **p}),
+        make_worker("d0", Role.DECODE, **d),
+        make_worker("d1", Role.DECODE, **{"num_context_tokens": 100, **d}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,19 +84,12 @@ HALF = {"num_running": 150, "num_decoding": 150, "token_interval_s": 0.01}  # of
         ("it does, and the TTFT share agrees", {}, {}, Demand(2000, 10, ttft_share=0.95), "d0: decode > prefill"),
     ],
 )
-def test_combined(
-    pools: Callable[..., list[WorkerState]],
-    case: str,
-    p: dict[str, object],
-    d: dict[str, object],
-    demand: Demand,
-    expected: str,
-) -> None:
+def test_combined(case: str, p: Changes, d: Changes, demand: Demand, expected: str) -> None:
     decision = ask("combined", pools(p, d), demand)
     assert flipped(decision) == expected, (case, decision.proposal.reason)
 
 
-def test_one_still_on_its_way_out_is_taken_back_first(make_worker: MakeWorker) -> None:
+def test_one_still_on_its_way_out_is_taken_back_first() -> None:
     workers = [
         make_worker("p0", num_prefill_tokens=20_000),
         make_worker("d0", Role.DECODE),
@@ -110,7 +98,7 @@ def test_one_still_on_its_way_out_is_taken_back_first(make_worker: MakeWorker) -
     assert flipped(ask("combined", workers, EVEN)) == "d1: decode > prefill"
 
 
-def test_an_encoder_at_ease_helps_a_strained_role_and_is_helped(make_worker: MakeWorker) -> None:
+def test_an_encoder_at_ease_helps_a_strained_role_and_is_helped() -> None:
     encoders = [make_worker(f"e{n}", Role.ENCODER) for n in range(2)]
     language = [make_worker("p0"), make_worker("d0", Role.DECODE), make_worker("d1", Role.DECODE)]
     slow = [make_worker("d0", Role.DECODE, **SLOW)]
@@ -119,23 +107,21 @@ def test_an_encoder_at_ease_helps_a_strained_role_and_is_helped(make_worker: Mak
     assert flipped(ask("combined", [*strained, *language], EVEN)) == "d0: decode > encoder"
 
 
-def test_the_last_worker_of_a_role_stays(make_worker: MakeWorker) -> None:
+def test_the_last_worker_of_a_role_stays() -> None:
     workers = [make_worker("p0", **LONG_QUEUE), make_worker("d0", Role.DECODE)]
     decision = ask("combined", workers, EVEN)
     assert decision.flip is None
     assert "none can give" in decision.proposal.reason
 
 
-def test_xllm_follows_the_wish_of_its_routing_and_else_its_thresholds(
-    pools: Callable[..., list[WorkerState]],
-) -> None:
+def test_xllm_follows_the_wish_of_its_routing_and_else_its_thresholds() -> None:
     wish = Flip(Role.DECODE, Role.PREFILL, "d1")
     assert ask("xllm", pools(), EVEN, wish).flip == wish
     assert flipped(ask("xllm", pools(LONG_QUEUE), EVEN)) == "d0: decode > prefill"
     assert flipped(ask("xllm", pools(), EVEN)) == ""
 
 
-def test_epd_moves_from_most_workers_to_the_longest_queue(make_worker: MakeWorker) -> None:
+def test_epd_moves_from_most_workers_to_the_longest_queue() -> None:
     workers = [
         *(make_worker(f"e{n}", Role.ENCODER) for n in range(3)),
         make_worker("p0"),
@@ -145,17 +131,15 @@ def test_epd_moves_from_most_workers_to_the_longest_queue(make_worker: MakeWorke
 
 
 @pytest.mark.parametrize(("ttft_share", "expected"), [(0.95, "d0: decode > prefill"), (0.03, "p0: prefill > decode")])
-def test_the_ttft_share_alone_moves_workers(
-    pools: Callable[..., list[WorkerState]], ttft_share: float, expected: str
-) -> None:
+def test_the_ttft_share_alone_moves_workers(ttft_share: float, expected: str) -> None:
     assert flipped(ask("share", pools(), Demand(1000, 72, ttft_share=ttft_share))) == expected
 
 
-def test_roles_stay_where_nobody_controls_them(pools: Callable[..., list[WorkerState]]) -> None:
+def test_roles_stay_where_nobody_controls_them() -> None:
     assert ask("none", pools(LONG_QUEUE), EVEN).flip is None
 
 
-def test_a_flip_waits_for_the_guard_and_only_one_is_in_flight(pools: Callable[..., list[WorkerState]]) -> None:
+def test_a_flip_waits_for_the_guard_and_only_one_is_in_flight() -> None:
     rules = RoleRules("combined", slo=SLO, limits=FlipLimits(hold_s=2.0, cool_down_s=3.0))
     view, state, begun = ClusterView(pools(LONG_QUEUE), EVEN, COST), FlipState(), []
     for now_s in range(10):
@@ -168,7 +152,7 @@ def test_a_flip_waits_for_the_guard_and_only_one_is_in_flight(pools: Callable[..
     assert decide(view, None, state, 13.0, rules).flip is not None
 
 
-def test_pressures_are_of_roles_that_have_workers(make_worker: MakeWorker) -> None:
+def test_pressures_are_of_roles_that_have_workers() -> None:
     view = ClusterView([make_worker("p0", num_prefill_tokens=4000)], EVEN, COST)
     assert pressures(view, SLO) == {Role.PREFILL: pytest.approx(0.5)}
 

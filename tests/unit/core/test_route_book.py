@@ -1,15 +1,12 @@
 """What is not told by the live router's own tests: rules, accounting, wishes."""
 
-from collections.abc import Callable
-
 import pytest
 
 from penstock.core.errors import InvalidSettings
 from penstock.core.membership import Heard
 from penstock.core.route_book import RouteBook, RouteRules
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
-
-MakeWorker = Callable[..., WorkerState]
+from tests.unit.workers import make_worker
 
 
 def book_of(rules: RouteRules, *workers: WorkerState) -> RouteBook:
@@ -26,16 +23,14 @@ def answer(book: RouteBook, number: int) -> RoutingDecision:
 
 
 @pytest.mark.parametrize(("counts_in_flight", "num_firsts"), [(True, 2), (False, 1)])
-def test_without_accounting_a_burst_herds_on_the_idlest(
-    make_worker: MakeWorker, counts_in_flight: bool, num_firsts: int
-) -> None:
+def test_without_accounting_a_burst_herds_on_the_idlest(counts_in_flight: bool, num_firsts: int) -> None:
     rules = RouteRules("least_load", counts_in_flight=counts_in_flight)
     book = book_of(rules, make_worker("p0"), make_worker("p1"), make_worker("d0", Role.DECODE))
     firsts = {answer(book, number).prefill[0].ref.worker_id for number in range(10)}
     assert len(firsts) == num_firsts
 
 
-def test_what_was_routed_shows_in_the_states_but_not_in_the_members(make_worker: MakeWorker) -> None:
+def test_what_was_routed_shows_in_the_states_but_not_in_the_members() -> None:
     book = book_of(RouteRules(), make_worker("p0"), make_worker("d0", Role.DECODE))
     answer(book, 1)
     assert [state.num_waiting for state in book.workers] == [0, 0]
@@ -51,7 +46,7 @@ def test_an_unknown_order_is_refused_with_the_names_there_are() -> None:
 
 @pytest.mark.parametrize(("max_image_shards", "num_encoders"), [(0, 3), (2, 2), (1, 1)])
 def test_images_are_spread_over_idle_encoders_and_count_as_work_in_flight(
-    make_worker: MakeWorker, max_image_shards: int, num_encoders: int
+    max_image_shards: int, num_encoders: int
 ) -> None:
     encoders = [make_worker(f"e{n}", Role.ENCODER, prefill_s_per_token=1e-4) for n in range(3)]
     gone = make_worker("e3", Role.ENCODER, is_draining=True)

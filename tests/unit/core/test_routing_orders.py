@@ -1,6 +1,6 @@
 """Every order by name, on the same workers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,8 +12,7 @@ from penstock.core.routing_orders import ORDERS, Asked, OrderPolicies, PrefixFet
 from penstock.core.step_cost import StepCost
 from penstock.core.timeline import Slo
 from penstock.core.types import Role, RouteQuery, WorkerState
-
-MakeWorker = Callable[..., WorkerState]
+from tests.unit.workers import make_worker
 
 COST = StepCost(0.0, 1e-3, 0.0, 0.01, 0.0, 0.001)
 
@@ -29,7 +28,7 @@ def pair(ranking: Ranking) -> str:
 
 
 @pytest.fixture
-def workers(make_worker: MakeWorker) -> list[WorkerState]:
+def workers() -> list[WorkerState]:
     """p0 is idle, p1 has a queue but the prefix, p2 a long queue; d0 runs much, d1 little."""
     return [
         make_worker("p0"),
@@ -57,9 +56,7 @@ def test_each_order_has_its_first_pair(workers: list[WorkerState], order: str, e
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_order_passes_over_those_that_drain_and_does_without_one_of_the_roles(
-    make_worker: MakeWorker, order: str
-) -> None:
+def test_every_order_passes_over_those_that_drain_and_does_without_one_of_the_roles(order: str) -> None:
     draining = make_worker("p0", is_draining=True)
     both = ask(order, [draining, make_worker("p1"), make_worker("d0", Role.DECODE)])
     assert pair(both) == "p1 d0"
@@ -70,20 +67,20 @@ def test_every_order_passes_over_those_that_drain_and_does_without_one_of_the_ro
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_order_pairs_workers_of_different_revisions(make_worker: MakeWorker, order: str) -> None:
+def test_no_order_pairs_workers_of_different_revisions(order: str) -> None:
     old = [make_worker(name, revision="1") for name in ("p0", "p1", "p2")]
     new = [make_worker("p3", revision="2"), make_worker("d0", Role.DECODE, revision="2")]
     assert pair(ask(order, [*old, *new])) == "p3 d0"
 
 
-def test_xllm_wishes_for_a_prefill_worker_when_the_objective_is_out_of_reach(make_worker: MakeWorker) -> None:
+def test_xllm_wishes_for_a_prefill_worker_when_the_objective_is_out_of_reach() -> None:
     busy = make_worker("p0", num_waiting=9, num_prefill_tokens=9000)
     decodes = [make_worker(f"d{n}", Role.DECODE, num_context_tokens=n) for n in range(3)]
     assert ask("xllm", [busy, *decodes]).flip == Flip(Role.DECODE, Role.PREFILL, "d0")
     assert ask("predicted", [busy, *decodes]).flip is None
 
 
-def test_mooncake_fetches_a_much_longer_prefix_from_a_busy_worker_when_it_may(make_worker: MakeWorker) -> None:
+def test_mooncake_fetches_a_much_longer_prefix_from_a_busy_worker_when_it_may() -> None:
     workers = [make_worker("p0"), make_worker("p1", num_prefill_tokens=5000), make_worker("d0", Role.DECODE)]
     asked = Asked(
         RouteQuery("r", 1000, 64),

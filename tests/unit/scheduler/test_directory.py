@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -10,8 +9,7 @@ from penstock.scheduler.directory import Directory, GroupSummary
 from penstock.scheduler.metrics import DirectoryMetrics
 from penstock.scheduler.ports import nth_address
 from penstock.wire.messages import JoinRequest, RegisterRequest
-
-MakeWorker = Callable[..., WorkerState]
+from tests.unit.workers import make_worker
 
 
 class FakeRouter:
@@ -65,7 +63,7 @@ def directory(routers: dict[str, FakeRouter]) -> Directory:
 
 
 async def test_a_worker_is_introduced_to_its_groups_router(
-    directory: Directory, routers: dict[str, FakeRouter], make_worker: MakeWorker
+    directory: Directory, routers: dict[str, FakeRouter]
 ) -> None:
     for name in ("p0", "p1"):
         response = await directory.register(RegisterRequest(make_worker(name, group="chat")), CONTEXT)
@@ -73,7 +71,7 @@ async def test_a_worker_is_introduced_to_its_groups_router(
     assert [state.ref.worker_id for state in routers["chat"].admitted] == ["p0", "p1"]
 
 
-async def test_a_gateway_learns_of_every_group(directory: Directory, make_worker: MakeWorker) -> None:
+async def test_a_gateway_learns_of_every_group(directory: Directory) -> None:
     await directory.open_group("default")
     await directory.register(RegisterRequest(make_worker("p0", group="chat")), CONTEXT)
     response = await directory.join(JoinRequest("gateway-0"), CONTEXT)
@@ -84,7 +82,7 @@ async def test_a_gateway_learns_of_every_group(directory: Directory, make_worker
 
 
 async def test_registration_fails_while_the_router_is_away(
-    directory: Directory, routers: dict[str, FakeRouter], make_worker: MakeWorker
+    directory: Directory, routers: dict[str, FakeRouter]
 ) -> None:
     await directory.open_group("default")
     routers["default"].is_silent = True

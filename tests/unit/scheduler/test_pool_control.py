@@ -1,6 +1,6 @@
 """Scaling by itself: when it looks, when it orders, what it tells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,19 +10,19 @@ from penstock.core.pool_scaler import ScaleRules
 from penstock.core.pools import Steering
 from penstock.core.role_controller import RoleRules
 from penstock.core.timeline import Slo
-from penstock.core.types import GatewayLoad, Role, WorkerState
+from penstock.core.types import GatewayLoad, Role
 from penstock.scheduler.pool_control import PoolControl
 from penstock.scheduler.role_control import RoleControl
 from penstock.scheduler.router import Router
+from tests.unit.workers import make_worker
 
-MakeWorker = Callable[..., WorkerState]
 SLO = Slo(1.0, 0.05)
 
 
 class Scaled:
     """One worker of each role, and more requests than they can serve: 40 a second, of 1,000 tokens."""
 
-    def __init__(self, make_worker: MakeWorker, clock: Any, steering: Steering = Steering.AUTO) -> None:
+    def __init__(self, clock: Any, steering: Steering = Steering.AUTO) -> None:
         self.clock = clock
         self.router = Router("default", now_s=clock)
         self.control = RoleControl(self.router, RoleRules("none", slo=SLO), steering, clock)
@@ -47,8 +47,8 @@ class Scaled:
             await self.pools.tick(self.order)
 
 
-async def test_orders_what_is_missing_once_and_says_why(make_worker: MakeWorker, clock: Any) -> None:
-    one = Scaled(make_worker, clock)
+async def test_orders_what_is_missing_once_and_says_why(clock: Any) -> None:
+    one = Scaled(clock)
     await one.look(4)
     [(role, count)] = one.ordered
     assert role is Role.PREFILL
@@ -63,17 +63,15 @@ async def test_orders_what_is_missing_once_and_says_why(make_worker: MakeWorker,
 
 
 @pytest.mark.parametrize(("steering", "outcomes"), [(Steering.OBSERVE, ["observed"]), (Steering.PINNED, [])])
-async def test_does_what_steering_lets_it(
-    make_worker: MakeWorker, clock: Any, steering: Steering, outcomes: list[str]
-) -> None:
-    one = Scaled(make_worker, clock, steering)
+async def test_does_what_steering_lets_it(clock: Any, steering: Steering, outcomes: list[str]) -> None:
+    one = Scaled(clock, steering)
     await one.look(4)
     assert one.ordered == []
     assert [change.outcome for change in one.control.view.changes] == outcomes
 
 
-async def test_a_refusal_is_told(make_worker: MakeWorker, clock: Any) -> None:
-    one = Scaled(make_worker, clock)
+async def test_a_refusal_is_told(clock: Any) -> None:
+    one = Scaled(clock)
     one.refusal = ChangeRefused("No quota.")
     await one.look(4)
     assert [change.outcome for change in one.control.view.changes] == ["No quota."]

@@ -1,6 +1,6 @@
 """Orders carried out: by whoever starts workers, and by the workers themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,7 @@ from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.scaler import NoScaler, Scaler
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from tests.unit.virtual_time import let_run
-
-MakeWorker = Callable[..., WorkerState]
+from tests.unit.workers import make_worker
 
 
 class FakeScaler:
@@ -67,7 +66,7 @@ class Group:
 
 
 @pytest.fixture
-def workers(make_worker: MakeWorker) -> list[WorkerState]:
+def workers() -> list[WorkerState]:
     return [make_worker("prefill-0", num_running=2), make_worker("prefill-1"), make_worker("decode-0", Role.DECODE)]
 
 

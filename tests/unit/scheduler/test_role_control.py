@@ -1,6 +1,5 @@
 """Role control, live: what it may do, what it is told, what it tells."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,28 +10,28 @@ from penstock.core.policies.flip_guard import FlipLimits
 from penstock.core.pools import Steering
 from penstock.core.role_controller import RoleRules
 from penstock.core.timeline import Slo
-from penstock.core.types import GatewayLoad, Role, WorkerState
+from penstock.core.types import GatewayLoad, Role
 from penstock.scheduler.role_control import RoleControl
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
+from tests.unit.workers import make_worker
 
-MakeWorker = Callable[..., WorkerState]
 RULES = RoleRules("combined", slo=Slo(1.0, 0.05), limits=FlipLimits(hold_s=2.0, cool_down_s=3.0))
 
 
 class Controlled:
     """Two workers of each role, prompts queueing at the prefill ones, and a controller that looks each second."""
 
-    def __init__(self, steering: Steering, make_worker: MakeWorker, clock: Any) -> None:
+    def __init__(self, steering: Steering, clock: Any) -> None:
         self.clock = clock
         self.router = Router("default", now_s=clock)
         self.control = RoleControl(self.router, RULES, steering, clock)
         self.ordered: list[tuple[str, Role]] = []
         self.fails = False
-        for role in (Role.PREFILL, Role.DECODE):
-            for index in range(2):
-                busy = {"num_prefill_tokens": 100_000, "prefill_s_per_token": 1e-4} if role is Role.PREFILL else {}
-                self.router.admit(make_worker(f"{role.value}-{index}", role, **busy))
+        for index in range(2):
+            self.router.admit(make_worker(f"prefill-{index}", num_prefill_tokens=100_000, prefill_s_per_token=1e-4))
+        for index in range(2):
+            self.router.admit(make_worker(f"decode-{index}", Role.DECODE))
         self.router.hear_gateway("g", GatewayLoad(3, 100, 100_000, 100, 2000, 300.0, 400.0))
 
     async def order(self, worker_id: str, role: Role) -> None:
@@ -50,8 +49,8 @@ class Controlled:
             await self.control.tick(self.order)
 
 
-async def test_flips_towards_the_stage_that_is_short_and_says_why(make_worker: MakeWorker, clock: Any) -> None:
-    one = Controlled(Steering.AUTO, make_worker, clock)
+async def test_flips_towards_the_stage_that_is_short_and_says_why(clock: Any) -> None:
+    one = Controlled(Steering.AUTO, clock)
     await one.look(2)
     assert one.ordered == []  # not before it has held for a while
     await one.look(2)
@@ -63,8 +62,8 @@ async def test_flips_towards_the_stage_that_is_short_and_says_why(make_worker: M
     assert len(one.ordered) == 1  # the last decode worker stays
 
 
-async def test_observing_says_what_it_would_do(make_worker: MakeWorker, clock: Any) -> None:
-    one = Controlled(Steering.OBSERVE, make_worker, clock)
+async def test_observing_says_what_it_would_do(clock: Any) -> None:
+    one = Controlled(Steering.OBSERVE, clock)
     await one.look(4)
     assert one.ordered == []
     assert [(change.change, change.outcome) for change in one.control.view.changes] == [
@@ -72,8 +71,8 @@ async def test_observing_says_what_it_would_do(make_worker: MakeWorker, clock: A
     ]
 
 
-async def test_pinned_it_does_not_even_look(make_worker: MakeWorker, clock: Any) -> None:
-    one = Controlled(Steering.AUTO, make_worker, clock)
+async def test_pinned_it_does_not_even_look(clock: Any) -> None:
+    one = Controlled(Steering.AUTO, clock)
     assert one.control.steer(Steering.PINNED) is Steering.AUTO
     await one.look(10)
     assert (one.ordered, one.control.view.changes) == ([], ())
@@ -83,10 +82,8 @@ async def test_pinned_it_does_not_even_look(make_worker: MakeWorker, clock: Any)
     assert len(one.ordered) == 1
 
 
-async def test_a_flip_that_fails_is_told_and_tried_again_after_the_cool_down(
-    make_worker: MakeWorker, clock: Any
-) -> None:
-    one = Controlled(Steering.AUTO, make_worker, clock)
+async def test_a_flip_that_fails_is_told_and_tried_again_after_the_cool_down(clock: Any) -> None:
+    one = Controlled(Steering.AUTO, clock)
     one.fails = True
     await one.look(4)
     assert [change.outcome for change in one.control.view.changes] == ["It did not answer."]
@@ -98,8 +95,8 @@ async def test_a_flip_that_fails_is_told_and_tried_again_after_the_cool_down(
 
 
 @pytest.mark.parametrize("num_changes", [3, 100])
-def test_keeps_the_latest_changes(make_worker: MakeWorker, clock: Any, num_changes: int) -> None:
-    control = Controlled(Steering.AUTO, make_worker, clock).control
+def test_keeps_the_latest_changes(clock: Any, num_changes: int) -> None:
+    control = Controlled(Steering.AUTO, clock).control
     for number in range(num_changes):
         control.note(f"w{number}", "prefill to decode", "ordered", "done")
     kept = control.view.changes

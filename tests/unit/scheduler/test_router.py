@@ -6,17 +6,17 @@ import pytest
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import NoWorkers
 from penstock.core.pools import RolesView
-from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
+from penstock.core.types import Role, RouteQuery, RoutingDecision
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
 from tests.unit.fake_clock import FakeClock
+from tests.unit.workers import make_worker
 
-MakeWorker = Callable[..., WorkerState]
 HASHES = tuple(hash_blocks(list(range(1000))))
 
 
 @pytest.fixture
-def router(clock: Callable[[], float], make_worker: MakeWorker) -> Router:
+def router(clock: Callable[[], float]) -> Router:
     made = Router("default", now_s=clock)
     for n in range(2):
         made.admit(make_worker(f"p{n}"))
@@ -38,7 +38,7 @@ def test_routes_pair_a_prefill_with_a_decode_worker(router: Router) -> None:
     assert decision.disaggregate
 
 
-def test_a_lone_mixed_worker_decodes_in_place(clock: Callable[[], float], make_worker: MakeWorker) -> None:
+def test_a_lone_mixed_worker_decodes_in_place(clock: Callable[[], float]) -> None:
     router = Router("default", now_s=clock)
     router.admit(make_worker("m", Role.MIXED))
     assert not decide(router).disaggregate
@@ -52,9 +52,7 @@ def test_a_burst_between_heartbeats_spreads_over_equal_workers(router: Router) -
     assert all(49 <= firsts[name] <= 51 for name in ("p0", "p1", "d0", "d1"))
 
 
-def test_work_in_flight_is_dropped_once_heartbeats_show_it(
-    router: Router, clock: FakeClock, make_worker: MakeWorker
-) -> None:
+def test_work_in_flight_is_dropped_once_heartbeats_show_it(router: Router, clock: FakeClock) -> None:
     first = decide(router, "r-0").prefill[0].ref.worker_id
     clock.now += 0.01  # too early to show what was just routed
     for n in range(2):
@@ -67,9 +65,7 @@ def test_work_in_flight_is_dropped_once_heartbeats_show_it(
     assert predicted_s == pytest.approx(0.005 + 1000 * 1e-4)  # an empty queue
 
 
-def test_requests_follow_their_prefix_first_by_expectation_then_by_news(
-    router: Router, clock: FakeClock, make_worker: MakeWorker
-) -> None:
+def test_requests_follow_their_prefix_first_by_expectation_then_by_news(router: Router, clock: FakeClock) -> None:
     first = decide(router, "r-0", block_hashes=HASHES).prefill[0].ref.worker_id
     clock.now += 1.0
     for n in range(2):
@@ -82,13 +78,13 @@ def test_requests_follow_their_prefix_first_by_expectation_then_by_news(
     assert decide(router, "r-2", block_hashes=HASHES).prefill[0].ref.worker_id == other
 
 
-def test_unknown_workers_are_told_to_register(router: Router, make_worker: MakeWorker) -> None:
+def test_unknown_workers_are_told_to_register(router: Router) -> None:
     assert not router.heartbeat(HeartbeatRequest(make_worker("stranger")))
     assert not router.heartbeat(HeartbeatRequest(make_worker("p0", incarnation=2)))
     assert router.heartbeat(HeartbeatRequest(make_worker("p0")))
 
 
-def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: Router, make_worker: MakeWorker) -> None:
+def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: Router) -> None:
     router.heartbeat(HeartbeatRequest(make_worker("p0"), stored_hashes=HASHES, is_full=True))
     router.admit(make_worker("p0", incarnation=2))
     decision = decide(router, block_hashes=HASHES)
@@ -96,7 +92,7 @@ def test_a_new_life_of_a_worker_replaces_the_old_one_with_its_prefixes(router: R
     assert (candidate.ref.incarnation, candidate.num_cached_tokens) == (2, 0)
 
 
-def test_silent_workers_are_out_after_their_lease(router: Router, clock: FakeClock, make_worker: MakeWorker) -> None:
+def test_silent_workers_are_out_after_their_lease(router: Router, clock: FakeClock) -> None:
     clock.now += 2.0
     router.heartbeat(HeartbeatRequest(make_worker("p0")))
     clock.now += 2.0
@@ -107,7 +103,7 @@ def test_silent_workers_are_out_after_their_lease(router: Router, clock: FakeClo
     assert [c.ref.worker_id for c in decide(router).prefill] == ["p0"]
 
 
-def test_no_route_comes_with_its_reason(router: Router, make_worker: MakeWorker) -> None:
+def test_no_route_comes_with_its_reason(router: Router) -> None:
     router.heartbeat(HeartbeatRequest(make_worker("p0", is_draining=True)))
     answer = router.answer(RouteQuery("r", 10, 10, excluded_worker_ids=frozenset({"p1", "d0", "d1"})))
     assert answer.decision is None
@@ -115,7 +111,7 @@ def test_no_route_comes_with_its_reason(router: Router, make_worker: MakeWorker)
     assert "4 known, 1 draining, 3 lost" in answer.error.message
 
 
-def test_only_changes_that_gateways_must_hear_of_grow_the_version(router: Router, make_worker: MakeWorker) -> None:
+def test_only_changes_that_gateways_must_hear_of_grow_the_version(router: Router) -> None:
     version = router.version
     router.heartbeat(HeartbeatRequest(make_worker("p0", num_running=3)))
     assert router.version == version
@@ -124,7 +120,7 @@ def test_only_changes_that_gateways_must_hear_of_grow_the_version(router: Router
     assert {worker.ref.worker_id for worker in router.view(RolesView()).workers if worker.is_draining} == {"p0"}
 
 
-def test_a_worker_that_has_moved_to_another_group_is_let_go(router: Router, make_worker: MakeWorker) -> None:
+def test_a_worker_that_has_moved_to_another_group_is_let_go(router: Router) -> None:
     version = router.version
     assert not router.heartbeat(HeartbeatRequest(make_worker("p0", group="long")))  # it has to register there
     assert "p0" not in {worker.ref.worker_id for worker in router.workers}

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from penstock.core.pools import RoleChange
-from penstock.core.types import Role, RouteQuery, WorkerState
+from penstock.core.types import Role, RouteQuery
 from penstock.runtime.tracing import FinishedSpan, Tracer
 from penstock.scheduler.control_service import ORDERED
 from penstock.scheduler.metrics import RouterMetrics
@@ -15,8 +15,8 @@ from penstock.scheduler.router import Router
 from penstock.scheduler.router_service import RouterService
 from penstock.wire.messages import Hello, RouteCalls, RouteEvents
 from tests.unit.trace_context import TRACEPARENT
+from tests.unit.workers import make_worker
 
-MakeWorker = Callable[..., WorkerState]
 CONTEXT = cast(Any, None)  # the handlers do not touch it
 
 
@@ -49,7 +49,7 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def service(clock: Callable[[], float], make_worker: MakeWorker, registry: CollectorRegistry) -> RouterService:
+def service(clock: Callable[[], float], registry: CollectorRegistry) -> RouterService:
     router = Router("default", now_s=clock)
     made = RouterService(router, RouterMetrics(registry, "default"), refresh_s=0.5, now_s=clock)
     made.admit(make_worker("p0"))
@@ -71,9 +71,7 @@ async def test_a_stream_begins_with_the_whole_membership_then_answers(service: R
     assert events.membership is None
 
 
-async def test_changes_of_membership_go_out_at_once_and_load_only_when_due(
-    service: RouterService, clock: Any, make_worker: MakeWorker
-) -> None:
+async def test_changes_of_membership_go_out_at_once_and_load_only_when_due(service: RouterService, clock: Any) -> None:
     gateway = Gateway(service)
     await gateway.next()
     service.admit(make_worker("p1"))
@@ -120,9 +118,7 @@ async def test_routes_and_workers_are_counted(service: RouterService, registry: 
     assert value("penstock_heartbeat_age_seconds", worker="p0") == 0
 
 
-async def test_pools_and_what_changed_in_them(
-    service: RouterService, registry: CollectorRegistry, clock: Any, make_worker: MakeWorker
-) -> None:
+async def test_pools_and_what_changed_in_them(service: RouterService, registry: CollectorRegistry, clock: Any) -> None:
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(name, {"group": "default", **labels})
 

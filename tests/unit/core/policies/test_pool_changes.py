@@ -4,16 +4,17 @@ import pytest
 
 from penstock.core.errors import ChangeRefused
 from penstock.core.policies.pool_changes import PoolChange, plan_flip, plan_scale
-from penstock.core.types import Role, WorkerRef, WorkerState
+from penstock.core.types import Role
+from tests.unit.workers import make_worker
 
 E, P, D, M = Role.ENCODER, Role.PREFILL, Role.DECODE, Role.MIXED
-
-
-def worker(worker_id: str, role: Role, num_running: int = 0, *, is_draining: bool = False) -> WorkerState:
-    return WorkerState(WorkerRef(worker_id, 1, ""), role, num_running=num_running, is_draining=is_draining)
-
-
-POOLS = [worker("p0", P), worker("p1", P, 3), worker("p2", P, 1), worker("d0", D, 9), worker("d1", D, 9)]
+POOLS = [
+    make_worker("p0", P),
+    make_worker("p1", P, num_running=3),
+    make_worker("p2", P, num_running=1),
+    make_worker("d0", D, num_running=9),
+    make_worker("d1", D, num_running=9),
+]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_plans_counts(case: str, targets: list[tuple[Role, int]], changes: list[
 
 
 def test_those_that_drain_do_not_count() -> None:
-    workers = [*POOLS, worker("p3", P, is_draining=True)]
+    workers = [*POOLS, make_worker("p3", P, is_draining=True)]
     assert plan_scale([(P, 4)], workers)[0] == [PoolChange(P, 3, 4)]
 
 
@@ -49,7 +50,7 @@ def test_a_stage_is_not_left_to_nobody(role: Role, stage: str) -> None:
 
 def test_a_stage_that_nobody_serves_may_stay_so() -> None:
     """A group that is being built: its first prefill workers come before any decode worker."""
-    assert plan_scale([(P, 3)], [worker("p0", P)])[1] is None
+    assert plan_scale([(P, 3)], [make_worker("p0", P)])[1] is None
     assert plan_scale([(P, 3)], [])[1] is None
 
 
@@ -68,14 +69,14 @@ def test_plans_a_flip() -> None:
     ],
 )
 def test_refuses_a_flip(case: str, worker_id: str, role: Role, says: str) -> None:
-    workers = [worker("p0", P), worker("p1", P, is_draining=True), worker("d0", D)]
+    workers = [make_worker("p0", P), make_worker("p1", P, is_draining=True), make_worker("d0", D)]
     refusal = plan_flip(worker_id, role, workers)[1]
     assert refusal is not None, case
     assert says in refusal.message
 
 
 def test_the_last_of_its_stage_does_not_leave_the_group() -> None:
-    workers = [worker("p0", P), worker("p1", P), worker("d0", D)]
+    workers = [make_worker("p0", P), make_worker("p1", P), make_worker("d0", D)]
     assert plan_flip("p1", P, workers, leaves=True)[1] is None
     refusal = plan_flip("d0", D, workers, leaves=True)[1]
     assert refusal is not None

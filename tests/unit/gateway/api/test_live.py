@@ -75,8 +75,7 @@ async def test_sequences_are_counted_where_they_are() -> None:
     for generation, num_tokens in zip(watched.dispatcher.generations, (0, 0, 1, 2), strict=True):
         for position in range(num_tokens):
             watched.dispatcher.deliver(generation, position)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await let_run()
     assert watched.pulse.state()["stages"] == {"waiting": 1, "prefill": 1, "transfer": 1, "decode": 1}
     for generation in watched.dispatcher.generations:
         generation.fail(WorkerLost("Gone."))
