@@ -117,7 +117,7 @@ async def serve_http(app: App, listener: socket.socket, stop: asyncio.Event, dra
     server = _HttpServer(config)
     host, port = listener.getsockname()[:2]
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(sockets=[listener]))
+        serving = group.create_task(server.serve(sockets=[listener]))
         feeding = group.create_task(app.feed.run())
         # what lives now lives for ever; collections need not look at it
         gc.collect()
@@ -125,6 +125,7 @@ async def serve_http(app: App, listener: socket.socket, stop: asyncio.Event, dra
         log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await stop.wait()
         server.should_exit = True
+        await serving  # viewers of the feed look at `stop` when it beats
         feeding.cancel()
 
 
