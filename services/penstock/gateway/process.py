@@ -5,13 +5,13 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
 
 from penstock.core.errors import InvalidSettings
-from penstock.core.policies.scenario_groups import parse_rule
+from penstock.core.policies.scenario_groups import GroupRule, parse_rule, tenants_of
 from penstock.core.timeline import Slo
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """Serve until `stop`, then take nothing new and let open answers end within the drain timeout."""
     model = load_model_folder(Path(settings.model), settings.served_model_name, int(clock.wall_s()))
+    rules = tuple(map(parse_rule, settings.group_rules))
     registry = process_registry()
     metrics = GatewayMetrics(registry, model.name)
     listener = _listen(settings.host, settings.port)
@@ -50,7 +51,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
         channels = Channels(load_tls(settings.tls_folder))
         stack.push_async_callback(channels.close)
         tracer = stack.enter_context(tracing("gateway", settings.gateway_id, registry))
-        dispatcher = _dispatcher(settings, Watch(metrics, tracer), channels)
+        dispatcher = _dispatcher(settings, rules, Watch(metrics, tracer), channels)
         stack.push_async_callback(dispatcher.close)
         metrics.watch_load(lambda: dispatcher.num_requests, lambda: dispatcher.num_waiting)
         service = Service(
@@ -58,7 +59,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
             model=model,
             dispatcher=dispatcher,
             metrics=metrics,
-            keys=ApiKeys(settings.api_keys),
+            keys=ApiKeys(settings.api_keys, tenants_of(rules)),
             limits=ApiLimits(settings.default_max_tokens, settings.max_body_bytes, settings.max_num_choices),
             now_s=clock.now_s,
             wall_s=clock.wall_s,
@@ -72,8 +73,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     return 0
 
 
-def _dispatcher(settings: GatewaySettings, watch: Watch, channels: Channels) -> GroupedDispatcher:
-    rules = tuple(map(parse_rule, settings.group_rules))
+def _dispatcher(
+    settings: GatewaySettings, rules: Sequence[GroupRule], watch: Watch, channels: Channels
+) -> GroupedDispatcher:
     limits = DispatchLimits(
         give_up_s=settings.max_queue_s,
         max_num_waiting=settings.max_num_queued,
