@@ -7,6 +7,7 @@ const SILENT_S = 2;
 
 let points = [];
 let columns = [];
+let is_fresh = false; // the newest point of a history is that of the state after it
 let model = "";
 
 function as_point(row) {
@@ -16,13 +17,15 @@ function as_point(row) {
 function on_history(history) {
   columns = history.columns;
   points = history.points.map(as_point);
+  is_fresh = points.length > 0;
 }
 
 function on_state(state) {
   const { gateway, groups, pulse } = state;
   model = gateway.model;
   $("what").textContent = `${gateway.id} serves ${gateway.model}, version ${gateway.version}`;
-  if (pulse.point) remember(as_point(pulse.point));
+  if (pulse.point && !is_fresh) remember(as_point(pulse.point));
+  is_fresh = false;
   const changes = groups.flatMap((group) => group.role_changes);
   show_tiles(pulse, gateway);
   show_path(pulse.stages);
