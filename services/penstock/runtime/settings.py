@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import yaml
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.policies.prefill_order import ORDERS as PREFILL_ORDERS
+from penstock.core.pools import Steering
 from penstock.core.role_controller import POLICIES as ROLE_POLICIES
 from penstock.core.routing_orders import ORDERS
 from penstock.runtime.setting_values import constraint_of, generated, parse, setting
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 _PARENT_PID = "PENSTOCK_PARENT_PID"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
-PREFILL_ORDERS = ("urgency", "slack_edf", "remaining_work", "sjf", "fcfs")
 
 
 def _unique_id() -> str:
@@ -89,7 +90,7 @@ class SchedulerSettings:
     kubernetes_pools: tuple[str, ...] = setting((), "pools to scale there, as GROUP/ROLE/DEPLOYMENT")
     role_policy: str = setting("combined", "which flips role control proposes", choices=tuple(ROLE_POLICIES))
     max_workers: int = setting(0, "workers a group may be scaled to by itself; 0: it is not", minimum=0)
-    steering: str = setting("auto", "what role control may do", choices=("auto", "observe", "pinned"))
+    steering: str = setting("auto", "what role control may do", choices=tuple(Steering))
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)
     metrics_address: str = setting("127.0.0.1:0", "host:port of /metrics; port 0: a free one")
@@ -119,7 +120,7 @@ class WorkerSettings:
     kv_memory_bytes: int = setting(2**30, "size of the KV pool, such as 4GiB", minimum=2**20)
     max_num_sequences: int = setting(256, "sequences running at once", minimum=1)
     max_batch_tokens: int = setting(2048, "tokens of one step; longer prompts run in chunks", minimum=16)
-    prefill_order: str = setting("urgency", "which prompts come first", choices=PREFILL_ORDERS)
+    prefill_order: str = setting("urgency", "which prompts come first", choices=tuple(PREFILL_ORDERS))
     tpot_slo_s: float = setting(0.0, "what a step with decodes may take; 0: its tokens alone bound it", minimum=0)
     transports: tuple[str, ...] = setting(
         ("ucx", "shared_memory", "tcp"), "transports KV may take", choices=("ucx", "shared_memory", "tcp")
