@@ -66,7 +66,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
             is_stopping=stop.is_set,
             requests=RequestLog(metrics),
             tracer=tracer,
-            objectives=Slo(settings.slo_ttft_s, settings.slo_tpot_s),
+            objectives=Slo(settings.ttft_slo_s, settings.tpot_slo_s),
         )
         await dispatcher.start()
         await serve_http(App(service), listener, stop, settings.drain_timeout_s)

@@ -61,8 +61,10 @@ class GatewaySettings:
     api_keys: tuple[str, ...] = setting((), "accepted bearer tokens, KEY or TENANT:KEY; none: everyone", is_secret=True)
     drain_timeout_s: float = setting(10.0, "how long open streams may finish after SIGTERM", minimum=0)
     tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
-    slo_ttft_s: float = setting(1.0, "objective that attainment is counted against; headers go first", minimum=0)
-    slo_tpot_s: float = setting(0.1, "the same for the mean time per token after the first", minimum=0)
+    ttft_slo_s: float = setting(
+        1.0, "objective of time to first token, for counting who was served in time; headers go first", minimum=0.001
+    )
+    tpot_slo_s: float = setting(0.1, "objective of time per output token, likewise", minimum=0.001)
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 
