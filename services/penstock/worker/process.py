@@ -91,7 +91,8 @@ class Worker:
         self._settings = settings
         self._role = Role(settings.role)
         self._group = settings.group
-        self._moving: asyncio.Task[None] | None = None
+        self._move: tuple[FlipRequest, FlipResponse] | None = None  # to another group: the order, until it is done
+        self._has_to_move = asyncio.Event()
         self._drain_timeout_s = settings.drain_timeout_s
         self._runner = runner
         self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
@@ -159,7 +160,9 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             engine = tasks.create_task(self._engine.run())
             registration = tasks.create_task(self._registration.run())
+            mover = tasks.create_task(self._move_when_told())
             await stop.wait()
+            mover.cancel()
             await self._drain()
             registration.cancel()
             engine.cancel()
@@ -183,6 +186,11 @@ class Worker:
         """Have another role from now on, and let the router know at once. Weights, KV and peers stay as they are."""
         if request.incarnation != self._ref.incarnation:
             raise IncarnationMismatch(f"{self._ref.worker_id} was restarted; look at its present life first.")
+        if self._move is not None:
+            order, answer = self._move
+            if request == order:
+                return answer  # the first one was lost
+            raise ChangeRefused(f"{self._ref.worker_id} is moving to another group.")
         if self._engine.book.is_draining:
             raise Draining(f"{self._ref.worker_id} is going away.")
         if request.role is Role.ENCODER:
@@ -191,25 +199,31 @@ class Worker:
         if previous is not self._role:
             log.info("%s worker is now a %s worker", previous.value, self._role.value)
             self._registration.announce()
-        if request.group not in ("", self._group) and self._moving is None:
-            self._moving = asyncio.create_task(self._move(request.group))
-        return FlipResponse(previous, len(self._engine.book.owners))
+        answer = FlipResponse(previous, len(self._engine.book.owners))
+        if request.group not in ("", self._group):
+            self._move = request, answer
+            self._has_to_move.set()
+        return answer
 
-    async def _move(self, group: str) -> None:
+    async def _move_when_told(self) -> None:
         """Take nothing new, finish or hand back what is held, then be a member of another group."""
-        book = self._engine.book
-        await self._empty(self._settings.drain_timeout_s)
-        self._prefiller.fail_all(Draining("The worker moves to another group."))
-        self._decoder.fail_all(Draining("The worker moves to another group."))
-        log.info("moved from group %s to group %s", self._group, group)
-        self._group, self._moving = group, None
-        book.is_draining = False
-        self._registration.announce()
+        while True:
+            await self._has_to_move.wait()
+            assert self._move is not None, "an order comes before its event"
+            group = self._move[0].group
+            await self._empty(self._settings.drain_timeout_s)
+            self._prefiller.fail_all(Draining("The worker moves to another group."))
+            self._decoder.fail_all(Draining("The worker moves to another group."))
+            log.info("moved from group %s to group %s", self._group, group)
+            self._group, self._move = group, None
+            self._has_to_move.clear()
+            self._engine.book.is_draining = False
+            self._registration.announce()
 
     def state(self) -> WorkerState:
-        """How the worker is, for a heartbeat."""
+        """How the worker is, for a heartbeat. Metrics show what it last said: their thread may not walk the books."""
         settings, book, costs = self._settings, self._engine.book, self._engine.costs
-        return WorkerState(
+        self._told = WorkerState(
             ref=self._ref,
             role=self._role,
             group=self._group,
@@ -232,8 +246,10 @@ class Worker:
             transports=self._links.transports,
             version=__version__,
         )
+        return self._told
 
     def _parts(self) -> WorkerParts:
+        self.state()  # the first one to show
         return WorkerParts(
             self._engine,
             self._steps,
@@ -241,12 +257,11 @@ class Worker:
             self._links,
             self._sender.counters,
             self._receiver.counters,
-            self.state,
+            lambda: self._told,
         )
 
     async def _drain(self) -> None:
-        if self._moving is not None:
-            self._moving.cancel()
+        self._move = None
         await self._server.set_serving(False)
         await self._empty(self._drain_timeout_s)
         self._farewell = Draining("The worker is going away.")
