@@ -71,6 +71,7 @@ class StepPlanner:
             step.stall_s = self._residency.take_stall_s()
         starting = [item.sequence for item in step.entering if item.sequence in book.waiting]
         book.begin_step(step.entering)
+        book.step_began_s = book.now_s()
         for sequence in starting:
             self.accounts.start(sequence)
             book.owners[sequence].on_start(sequence)
