@@ -10,8 +10,8 @@ from collections.abc import Sequence as SequenceOf
 from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.types import ScheduledSequence, Sequence, TokenLogprobs
+from penstock.decode.decoding import Decoding
 from penstock.decode.gateway_streams import GatewayStreams
-from penstock.decode.spans import Decoding
 from penstock.runtime.tracing import OFF, Tracer
 from penstock.wire.messages import Finished, StepOutputs
 
