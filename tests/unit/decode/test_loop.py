@@ -180,16 +180,22 @@ async def test_a_traced_sequence_has_spans_below_whoever_handed_it_over() -> Non
         await settle()
         assert worker.decoder.cancel(("gateway", 1))
         await pass_time(10 * STEP_S)
-        await worker.hand_over(replace(request(40, 2, first=2), traceparent=TRACEPARENT), 2)
-        await settle()
-        worker.decoder.fail_all(Draining("Going away."))
-        await pass_time(STEP_S)
     finished = {span.attributes["penstock.outcome"]: span for span in spans if span.name == "serve decode"}
-    assert {outcome: span.error for outcome, span in finished.items()} == {
-        "length": "",
-        "cancelled": "",
-        "draining": "Going away.",
-    }
+    assert set(finished) == {"length", "cancelled"}
+    assert {span.error for span in finished.values()} == {""}
     assert {span.context.parent_id for span in finished.values()} == {"b7ad6b7169203331"}
     stages = [span for span in spans if span.context.parent_id == finished["length"].context.span_id]
     assert [span.name for span in stages] == ["decode_wait", "decode"]
+
+
+@in_virtual_time
+async def test_the_span_of_what_is_handed_back_says_why() -> None:
+    spans: list[FinishedSpan] = []
+    async with decode_worker() as worker:
+        worker.decoder._tracer = Tracer(spans.append)
+        worker.decoder.streams.open("gateway")
+        await worker.hand_over(replace(request(40), traceparent=TRACEPARENT))
+        await pass_time(1.5 * STEP_S)
+        worker.decoder.fail_all(Draining("Going away."))
+        await pass_time(STEP_S)
+    assert (spans[-1].attributes["penstock.outcome"], spans[-1].error) == ("draining", "Going away.")
