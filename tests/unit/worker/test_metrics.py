@@ -132,6 +132,13 @@ async def test_a_shared_prefix_is_in_use_and_never_counted_twice() -> None:
         await pass_time(10.0)
 
 
+@in_virtual_time
+async def test_pauses_for_more_urgent_prompts() -> None:
+    async with scraped() as (worker, metrics):
+        worker.engine.totals.num_yields = 2
+        assert metrics["penstock_prefill_yields_total"] == 2
+
+
 TRANSFERS = {
     "num_bytes": "bytes",
     "num_segments": "segments",
