@@ -12,7 +12,9 @@ from penstock.core.schedule import Batching
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.gateway import GatewayLimits
-from penstock.simulator.scenario import PoolSpec, Scenario
+from penstock.simulator.priorities import PriorityPattern
+from penstock.simulator.report import report
+from penstock.simulator.scenario import PoolSpec, Scenario, SwapSpec
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec
@@ -93,6 +95,13 @@ def test_decode_growth_preempts_when_memory_is_short_and_everybody_finishes() ->
     requests = [RequestSpec(0.01 * number, 200, 600) for number in range(8)]
     cluster = run(Scenario(pools=(pool,)), requests)
     assert cluster.workers["mixed-0"].engine.totals.num_preemptions > 0
+    assert cluster.metrics.totals.num_finished == 8
+
+
+def test_where_kv_goes_to_the_host_instead_the_report_counts_swaps() -> None:
+    pool = replace(MIXED, count=1, num_kv_tokens=4096, swap=SwapSpec(), priorities=PriorityPattern(25))
+    cluster = run(Scenario(pools=(pool,)), [RequestSpec(0.01 * number, 200, 600) for number in range(8)])
+    assert report(cluster).pools["mixed"].num_swaps > 0
     assert cluster.metrics.totals.num_finished == 8
 
 

@@ -80,6 +80,11 @@ class SimulatedEngine:
         self._is_stopped = False
         self.book.on_work = self.poke
 
+    @property
+    def num_swaps(self) -> int:
+        residency = self._planner.residency
+        return residency.num_swaps if residency else 0
+
     def stop(self) -> None:
         """The worker dies: nothing of the step in flight comes out."""
         self.settle()
