@@ -1,6 +1,7 @@
 """The error tree: every leaf tells apart, and what crosses processes can be made again there."""
 
 import inspect
+import pickle
 
 import pytest
 
@@ -54,3 +55,20 @@ def test_client_errors_name_parameter_and_numbers() -> None:
     assert "'x'" in errors.ModelNotFound("x", "y").message
     assert errors.Overloaded("Busy.", retry_after_s=3.0).retry_after_s == 3.0
     assert "port=70000" in errors.InvalidSettings("port", 70000, "too large").message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.UnsupportedParameter("n", "only 1 is supported"),
+        errors.ContextTooLong(5000, 4096),
+        errors.ModelNotFound("x", "y"),
+        errors.Overloaded("Busy.", retry_after_s=3.0),
+        errors.InvalidSettings("port", 70000, "too large"),
+        *(error("What happened.") for error in ALL if error.__init__ is PenstockError.__init__),
+    ],
+    ids=lambda error: error.code,
+)
+def test_every_error_comes_whole_out_of_another_process(error: PenstockError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
