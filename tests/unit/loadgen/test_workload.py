@@ -9,6 +9,7 @@ import pytest
 
 from penstock.core.errors import InvalidSettings
 from penstock_loadgen.arrivals import ArrivalSpec
+from penstock_loadgen.conversations import ConversationsSpec
 from penstock_loadgen.lengths import LengthSpec, lengths, lognormal_mean
 from penstock_loadgen.simulated_images import ImageSpec
 from penstock_loadgen.traces import TraceSpec, read_trace
@@ -125,6 +126,8 @@ def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path) -> N
         (lambda: TraceSpec("burst", ""), "trace.kind"),
         (lambda: TraceSpec("azure", "", speed=0), "trace"),
         (lambda: WorkloadSpec(num_requests=0), "num_requests"),
+        (lambda: ConversationsSpec("", rate=0), r"sessions\.rate"),
+        (lambda: ConversationsSpec("", think_s=0), r"sessions\.think_s"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build: "object", key: str) -> None:
