@@ -133,4 +133,8 @@ def _history(cluster: Cluster, end_s: float) -> ClusterHistory:
     for failure in cluster.scenario.failures:
         events.append(ClusterEvent(failure.at_s, f"{failure.worker} is gone"))
         events.append(ClusterEvent(failure.at_s + failure.back_after_s, f"{failure.worker} came"))
+    events += [
+        ClusterEvent(flip.time_s, f"{flip.worker_id} flipped: {flip.from_role} to {flip.to_role}")
+        for flip in cluster.roles.flips
+    ]
     return ClusterHistory(pools, sorted((e for e in events if e.time_s <= end_s), key=lambda event: event.time_s))

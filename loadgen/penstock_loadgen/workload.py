@@ -122,8 +122,17 @@ def _sessions(spec: WorkloadSpec) -> Iterator[Session]:
     return takewhile(lambda session: session.due_s < spec.duration_s, found)
 
 
+def refuse_class_images(spec: WorkloadSpec) -> None:
+    """For simulations: what a class's images cost is not known, only what `workload.images` say of themselves."""
+    for one in spec.mix:
+        if one.images.count:
+            key = f"workload.classes.{one.name}.images"
+            raise InvalidSettings(key, one.images.count, "are for a live endpoint; simulations know workload.images")
+
+
 def generate(spec: WorkloadSpec) -> Iterator[RequestSpec]:
     """For simulations that need no answers to go on: open loops, of single turns or of times that are given."""
+    refuse_class_images(spec)
     if not spec.is_listable:
         raise InvalidSettings("workload", spec.name, "closed loops and sessions must be played, not listed")
     if spec.sessions is not None:
