@@ -35,7 +35,8 @@ from penstock.simulator.report import report
 from penstock.simulator.scenario import PoolSpec, Scenario
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
-from penstock_loadgen.http_client import Exchange, StreamingClient
+from penstock_loadgen.exchange import Exchange
+from penstock_loadgen.http_client import StreamingClient
 from penstock_loadgen.lengths import LengthSpec, lengths
 
 POINTS = ProfilePoints(num_repeats=5)

@@ -14,8 +14,6 @@ import httptools
 
 from penstock_loadgen.exchange import CANCELLED, CONNECT, CUT, TIMEOUT, Exchange
 
-__all__ = ["Exchange", "StreamingClient"]
-
 CONNECT_TIMEOUT_S = 10.0
 TIMEOUT_S = 600.0  # of a whole answer
 _STALE = "stale"  # nobody's fault: the request is sent once more

@@ -123,20 +123,19 @@ class LiveRun:
 
     # --- what -------------------------------------------------------------------------------------------------------
 
-    def _first_request(self, session: Session) -> bytes:
-        return self._writer.request(self._client, session, 0, [self._writer.words_of(session, 0)])
+    def _first_request(self, session: Session) -> tuple[bytes, list[str]]:
+        """With what is said in it."""
+        said = [self._writer.words_of(session, 0)]
+        return self._writer.request(self._client, session, 0, said), said
 
-    async def _play(self, session: Session, first: bytes, due_s: float) -> None:
-        said: list[str] = []
-        data = first
+    async def _play(self, session: Session, first: tuple[bytes, list[str]], due_s: float) -> None:
+        data, said = first
         for index in range(len(session.turns)):
             if index:
                 due_s = self._now_s() + session.turns[index].think_s
                 said.append(self._writer.words_of(session, index))
                 data = self._writer.request(self._client, session, index, said)
                 await asyncio.sleep(max(0.0, due_s - self._now_s()))
-            else:
-                said.append(self._writer.words_of(session, 0) if len(session.turns) > 1 else "")
             exchange = await self._ask(session, index, data, due_s)
             if not exchange.is_whole:
                 return  # nobody answers somebody who was not heard out

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,14 +10,13 @@ from penstock.simulator.scenario import Scenario
 from penstock_loadgen.cluster_watch import ClusterEvent, ClusterHistory, ClusterWatch, PoolPoint
 from penstock_loadgen.endpoint import Calibration, EndpointSpec, calibrate, served_model
 from penstock_loadgen.live_run import Patience
-from penstock_loadgen.meter import Meter, Reading
-from penstock_loadgen.processes import LivePlan, Loaders
+from penstock_loadgen.meter import Meter
+from penstock_loadgen.processes import LivePlan, Loaders, OnReading
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.simulated_run import play
 from penstock_loadgen.validity import MAX_LATENESS_S, Validity, judge
 from penstock_loadgen.workload import WorkloadSpec
 
-OnReading = Callable[[float, Reading], None]
 _SIMULATED_READING_STEP = 200  # requests: to look more often costs more than to simulate
 
 
