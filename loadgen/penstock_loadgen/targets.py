@@ -8,7 +8,13 @@ from typing import Any, Protocol
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.scenario import Scenario
 from penstock_loadgen.cluster_watch import ClusterEvent, ClusterHistory, ClusterWatch, PoolPoint
-from penstock_loadgen.endpoint import Calibration, EndpointSpec, calibrate, served_model
+from penstock_loadgen.endpoint import (
+    NUM_CALIBRATION_REQUESTS,
+    Calibration,
+    EndpointSpec,
+    calibrate,
+    served_model,
+)
 from penstock_loadgen.live_run import Patience
 from penstock_loadgen.meter import Meter
 from penstock_loadgen.processes import LivePlan, Loaders, OnReading
@@ -68,6 +74,7 @@ class LiveTarget:
             "model": self.endpoint.model,
             "api": self.endpoint.api,
             "tokens_per_word": round(self.calibration.tokens_per_word, 4),
+            "num_calibration_requests": NUM_CALIBRATION_REQUESTS,  # the server's own counts have them too
             "num_processes": self.num_processes,
         }
 

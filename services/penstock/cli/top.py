@@ -72,6 +72,7 @@ def figures(pulse: _Json) -> Table:
         objective = pulse["objectives"][key]
         marks = [_against(pulse[key][quantile], objective) for quantile in ("p50", "p90", "p99")]
         table.add_row(name, "", *marks, seconds(objective))
+    table.add_row("answered in all", f"{pulse['totals'].get('answered', 0):.0f}")
     table.add_row(
         "failed or shed", Text(f"{failed:.0f}", "red" if failed else ""), "", "", "", f"{pulse['window_s']:.0f} s"
     )

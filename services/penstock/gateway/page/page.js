@@ -53,7 +53,7 @@ function against(quantile, objective) {
 }
 
 function show_tiles(pulse, gateway) {
-  const { ttft_s, tpot_s, objectives, outcomes } = pulse;
+  const { ttft_s, tpot_s, objectives, outcomes, totals } = pulse;
   const failed = (outcomes.failed || 0) + (outcomes.shed || 0);
   $("tiles").replaceChildren(
     tile("requests a second", number(pulse.requests_per_s)),
@@ -63,6 +63,7 @@ function show_tiles(pulse, gateway) {
     tile("per token, median", seconds(tpot_s.p50), against(tpot_s.p50, objectives.tpot_s)),
     tile("per token, 99 %", seconds(tpot_s.p99), against(tpot_s.p99, objectives.tpot_s)),
     tile("in flight", number(gateway.num_requests)),
+    tile("answered in all", number(totals.answered || 0)),
     tile("failed or shed, 1 min", number(failed), failed ? "bad" : ""));
 }
 
