@@ -53,6 +53,7 @@ STATE: dict[str, Any] = {
         "requests_per_s": 12.3,
         "tokens_per_s": 800.0,
         "outcomes": {"answered": 700, "shed": 2},
+        "totals": {"answered": 1234.0, "failed": 3.0},
         "ttft_s": QUANTILES,
         "tpot_s": {"p50": None, "p90": None, "p99": None},
         "objectives": {"ttft_s": 0.5, "tpot_s": None},
@@ -74,6 +75,7 @@ def test_a_screen_says_all_of_it() -> None:
     for words in (
         "serves tiny",
         "12.3",
+        "1234",
         "20.0 ms",
         "0.90 s",
         "waiting 1",
