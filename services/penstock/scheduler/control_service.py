@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 
 from penstock.core.errors import PenstockError
+from penstock.core.policies.pool_changes import PoolChange
 from penstock.runtime import rpc
 from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.role_control import RoleControl
@@ -37,14 +38,11 @@ class ControlService:
 
     async def scale(self, request: ScaleRequest, context: Context) -> ScaleResponse:
         try:
-            changes = await self._orders.scale(request.targets, is_dry_run=request.is_dry_run)
+            return ScaleResponse(
+                await self._orders.scale(request.targets, is_dry_run=request.is_dry_run, on_begun=self._note_scaled)
+            )
         except PenstockError as error:
             await rpc.abort(context, error)
-        for change in changes:
-            if not request.is_dry_run and change.num_before != change.num_after:
-                said = f"{change.num_before} to {change.num_after} workers"
-                self._control.note(change.role.value, said, ORDERED, "done")
-        return ScaleResponse(changes)
 
     async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
         try:
@@ -67,3 +65,7 @@ class ControlService:
             return RolloutResponse(self._orders.begin_rollout(request.roles, is_dry_run=request.is_dry_run))
         except PenstockError as error:
             await rpc.abort(context, error)
+
+    def _note_scaled(self, change: PoolChange) -> None:
+        said = f"{change.num_before} to {change.num_after} workers"
+        self._control.note(change.role.value, said, ORDERED, "done")
