@@ -108,6 +108,13 @@ def test_the_feed_keeps_the_points_of_the_history() -> None:
     assert first["gateway"]["model"] == "tiny"
 
 
+def test_the_first_state_is_not_a_second_point_and_old_points_go() -> None:
+    rows = [[float(age_s), *STATE["pulse"]["point"][1:]] for age_s in range(600, 0, -1)]
+    first, second = states(feed(("history", {"columns": COLUMNS, "points": rows}), ("state", STATE), ("state", STATE)))
+    assert [point["age_s"] for point in first["points"]] == [row[0] for row in rows]
+    assert [point["age_s"] for point in second["points"]] == [*(row[0] for row in rows[1:]), 0.0]
+
+
 def test_a_gateway_that_refuses_or_is_away_is_a_sentence() -> None:
     refusal = httpx.Response(429, json={"error": {"message": "64 viewers look already."}})
     with pytest.raises(InternalError, match="64 viewers"):
