@@ -36,6 +36,13 @@ _DEFAULT_WORKLOAD: dict[str, Any] = {
 }
 
 
+_LIVE_ONLY = (
+    *("url", "api_key", "model", "api", "natural_length"),
+    *("processes", "timeout", "retries", "max_lateness"),
+)
+_SEARCH_ONLY = ("attainment", "precision")
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """What `--find-goodput` looks for."""
@@ -63,6 +70,10 @@ class BenchOptions:
 def parse_options(argv: Sequence[str]) -> BenchOptions:
     """Raises InvalidSettings naming what does not fit; argparse itself ends the process on flags it does not know."""
     given = parser().parse_args(argv)
+    if given.simulate:
+        _refuse(given, _LIVE_ONLY, "is for an endpoint, and --simulate asks none")
+    if not given.find_goodput:
+        _refuse(given, _SEARCH_ONLY, "is for --find-goodput")
     workload = _workload(given)
     scenario = _scenario(given.simulate) if given.simulate else None
     if scenario is not None and workload.slo == Slo():
@@ -120,8 +131,9 @@ def _add_target(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_load(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--rate", type=_positive, help="sessions (mostly: requests) per second, open loop")
-    group.add_argument("--concurrency", type=_count, help="closed loop with so many sessions at any time")
+    loop = group.add_mutually_exclusive_group()
+    loop.add_argument("--rate", type=_positive, help="sessions (mostly: requests) per second, open loop")
+    loop.add_argument("--concurrency", type=_count, help="closed loop with so many sessions at any time")
     group.add_argument("--requests", type=_count, help="sessions to send")
     group.add_argument("--duration", type=_positive, metavar="S", help="send nothing new after so many seconds")
     group.add_argument("--warm-up", type=float, metavar="S", help="do not count what is due before")
@@ -153,6 +165,16 @@ def _add_client(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--out", type=Path, metavar="FOLDER", help="default: bench-results/TIME-NAME")
     group.add_argument("--quiet", action="store_true", help="no progress, only the result")
+
+
+def _refuse(given: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Raise for a flag that would not be honoured."""
+    defaults = parser()
+    for name in names:
+        value = getattr(given, name)
+        if value != defaults.get_default(name):
+            shown = "..." if name == "api_key" else value
+            raise InvalidSettings(f"--{name.replace('_', '-')}", shown, reason)
 
 
 def _workload(given: argparse.Namespace) -> WorkloadSpec:
