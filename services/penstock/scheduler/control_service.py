@@ -29,7 +29,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ControlService:
     """Answers a refusal as an error with its sentence."""
 
-    def __init__(self, orders: PoolOrders, control: RoleControl) -> None:
+    def __init__(self, group: str, orders: PoolOrders, control: RoleControl) -> None:
+        self._group = group
         self._orders = orders
         self._control = control
 
@@ -45,16 +46,20 @@ class ControlService:
             await rpc.abort(context, error)
 
     async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
+        group = "" if request.group == self._group else request.group  # it is there already
         try:
             answer = await self._orders.flip(
-                request.worker_id, request.role, group=request.group, is_dry_run=request.is_dry_run
+                request.worker_id, request.role, group=group, is_dry_run=request.is_dry_run
             )
         except PenstockError as error:
             await rpc.abort(context, error)
-        if not request.is_dry_run and (request.group or answer.previous_role is not request.role):
-            moves = f", moving to group {request.group}" if request.group else ""
-            change = f"{answer.previous_role.value} to {request.role.value}{moves}"
-            self._control.note(request.worker_id, change, ORDERED, "done")
+        changes = []
+        if answer.previous_role is not request.role:
+            changes.append(f"{answer.previous_role.value} to {request.role.value}")
+        if group:
+            changes.append(f"moving to group {group}")
+        if changes and not request.is_dry_run:
+            self._control.note(request.worker_id, ", ".join(changes), ORDERED, "done")
         return answer
 
     async def steer(self, request: SteerRequest, context: Context) -> SteerResponse:

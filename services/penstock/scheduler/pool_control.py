@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _RATE_WINDOW_S = 30.0
 _SETTLES_S = 60.0  # a worker that was ordered loads its weights meanwhile: do not order it again
 
-OrderScale = Callable[[Sequence[tuple[Role, int]]], Awaitable[object]]  # tells of it, and raises why it could not be
+OrderScale = Callable[[Sequence[tuple[Role, int]]], Awaitable[object]]  # raises why it could not be carried out
 
 
 class PoolControl:

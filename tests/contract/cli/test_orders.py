@@ -131,6 +131,35 @@ async def test_a_flip_reaches_the_worker(system: System) -> None:
     answer = await system.give(control_stubs.CONTROL_MOVE, MoveRequest("decode-1", Role.PREFILL))
     assert answer == FlipResponse(Role.DECODE, 5)
     assert system.worker.role is Role.PREFILL
+    await system.give(control_stubs.CONTROL_MOVE, MoveRequest("decode-1", Role.DECODE, group="long"))
+    told = [(change.subject, change.change) for change in system.capacity.view.changes]
+    assert told == [("decode-1", "decode to prefill"), ("decode-1", "prefill to decode, moving to group long")]
+
+
+async def test_a_flip_to_where_and_what_a_worker_is_already_is_nothing(system: System) -> None:
+    order = MoveRequest("decode-1", Role.DECODE, group="default")
+    assert await system.give(control_stubs.CONTROL_MOVE, order) == FlipResponse(Role.DECODE, 0)
+    assert system.capacity.view.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("previous", "to_group", "is_dry_run", "says"),
+    [
+        (Role.PREFILL, "", False, "d0 is a decode worker instead of a prefill worker; it finishes 5 sequences"),
+        (Role.PREFILL, "", True, "d0 would be a decode worker instead of a prefill worker; it finishes 5 sequences"),
+        (Role.DECODE, "b", False, "d0 is moving to group b; it finishes 5 sequences"),
+        (
+            Role.MIXED,
+            "b",
+            True,
+            "d0 would be a decode worker instead of a mixed worker and would move to group b; it finishes 5 sequences",
+        ),
+        (Role.DECODE, "", False, "d0 is a decode worker already"),
+    ],
+)
+def test_a_flip_in_words(previous: Role, to_group: str, is_dry_run: bool, says: str) -> None:
+    order = MoveRequest("d0", Role.DECODE, is_dry_run=is_dry_run)
+    assert flip.sentence(order, FlipResponse(previous, 5), to_group) == says
 
 
 async def test_a_rollout_starts_a_process_again_under_its_name(system: System) -> None:
