@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.cli.experiment import read_file, with_overrides
-from penstock.cli.gateway_client import DEFAULT_URL
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL
 from penstock.core.errors import InvalidSettings
 from penstock.core.timeline import Slo
-from penstock.runtime.settings import bench_api_key
+from penstock.runtime.settings import gateway_api_key
 from penstock.simulator.parsing import parse
 from penstock.simulator.scenario import Scenario
 from penstock_loadgen.endpoint import PATHS, EndpointSpec
@@ -85,7 +85,7 @@ def parse_options(argv: Sequence[str]) -> BenchOptions:
     return BenchOptions(
         workload=workload,
         endpoint=EndpointSpec(
-            given.url, given.api_key or bench_api_key(), given.model, given.api, not given.natural_length
+            given.url, given.api_key or gateway_api_key(), given.model, given.api, not given.natural_length
         ),
         scenario=scenario,
         patience=Patience(given.timeout, given.retries),
@@ -117,9 +117,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_target(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--url", default=DEFAULT_URL, help="the endpoint (default: %(default)s)")
-    group.add_argument(
-        "--api-key", default="", help="bearer token; better in PENSTOCK_API_KEY, which `ps` does not show"
-    )
+    group.add_argument("--api-key", default="", help=API_KEY_HELP)
     group.add_argument("--model", default="", help="default: the first one that the endpoint lists")
     group.add_argument("--api", choices=tuple(PATHS), default="chat", help="default: %(default)s")
     group.add_argument(

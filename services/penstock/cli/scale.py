@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.live_feed import states
 from penstock.cli.orders import EXIT_NOT_IN_TIME, TLS_HELP, find_group, give, parse_role, run
 from penstock.core.policies.pool_changes import PoolChange
@@ -27,7 +27,7 @@ def scale(
     wait: Annotated[bool, typer.Option("--wait", help=f"return when all is done, after {WAIT_S:g} s at most")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Start workers, or have them drain and go."""

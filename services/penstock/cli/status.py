@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.live_feed import states
 from penstock.core.errors import InternalError
 
@@ -26,7 +26,7 @@ _Json = Mapping[str, Any]
 @app.command()
 def status(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print what the gateway answered, for programs")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="again every second, until Ctrl-C")] = False,
 ) -> None:

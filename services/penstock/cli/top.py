@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect
 from penstock.cli.live_feed import states
 from penstock.cli.status import headline, load
 
@@ -27,7 +27,7 @@ _Json = Mapping[str, Any]
 @app.command()
 def top(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     once: Annotated[bool, typer.Option("--once", help="print one screen and leave")] = False,
 ) -> None:
     """Watch a running system; Ctrl-C leaves."""

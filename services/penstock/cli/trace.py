@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.core.errors import InternalError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -24,7 +24,7 @@ _Json = Mapping[str, Any]
 def trace(
     request_id: Annotated[str, typer.Argument(help="the x-request-id of an answer, or the answer's own id")],
     url: Annotated[str, typer.Option(help="the gateway that answered")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print what the gateway answered, for programs")] = False,
 ) -> None:
     """Show where the time of a running or recent request went."""

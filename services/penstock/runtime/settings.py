@@ -230,8 +230,8 @@ def otel_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
-def bench_api_key() -> str:
-    """What `penstock bench` sends where no flag names a key: flags are shown by `ps`."""
+def gateway_api_key() -> str:
+    """What the commands that talk to a gateway send where no flag names a key: flags are shown by `ps`."""
     return os.environ.get("PENSTOCK_API_KEY", "")
 
 
