@@ -16,7 +16,7 @@ import httpx
 import pytest
 from playwright.async_api import async_playwright
 
-from penstock.cli.top import seconds
+from penstock.cli.durations import in_words
 from penstock.core.histogram import quantile
 from penstock.gateway.metrics import TTFT_BUCKETS_S
 from tests.integration.prometheus import Prometheus, running_prometheus
@@ -106,7 +106,7 @@ async def test_everybody_tells_the_same_of_one_run(tmp_path: Path) -> None:
     ):
         estimated = quantile(TTFT_BUCKETS_S, counts, fraction)
         assert estimated is not None
-        assert cell == seconds(estimated)
+        assert cell == in_words(estimated)
         assert in_s(tiles[caption]) == pytest.approx(estimated, rel=0.05)  # written shorter there
         distance = bisect_left(TTFT_BUCKETS_S, measured) - bisect_left(TTFT_BUCKETS_S, estimated)
         assert abs(distance) <= 1, (measured, estimated)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from penstock.cli.gateway_client import connect
 from penstock.cli.live_feed import states
-from penstock.cli.top import screen, seconds, sparks
+from penstock.cli.top import screen, sparks
 from penstock.core.errors import InternalError, WorkerLost
 
 COLUMNS = [
@@ -77,7 +77,7 @@ def test_a_screen_says_all_of_it() -> None:
         "12.3",
         "1234",
         "20.0 ms",
-        "0.90 s",
+        "900.0 ms",
         "waiting 1",
         "decode 5",
         "decode-0",
@@ -89,11 +89,6 @@ def test_a_screen_says_all_of_it() -> None:
 def test_sparks_reach_from_nothing_to_the_largest() -> None:
     assert sparks([0.0, 5.0, 10.0]) == "▁▅█"
     assert sparks([0.0, 0.0]) == "▁▁"
-
-
-@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.0123, "12.3 ms"), (0.5, "0.50 s")])
-def test_times_read_well(value: float | None, text: str) -> None:
-    assert seconds(value) == text
 
 
 def feed(*events: tuple[str, Any]) -> httpx.Client:
