@@ -7,7 +7,7 @@ import typer
 from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.orders import TLS_HELP, find_group, give, parse_role, run
 from penstock.wire import control_stubs
-from penstock.wire.control_messages import FlipResponse, MoveRequest
+from penstock.wire.control_messages import FlipOrderRequest, FlipResponse
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -24,9 +24,9 @@ def flip(
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Give a worker another role; what it holds goes on to its end."""
-    order = MoveRequest(worker, parse_role(role), is_dry_run=dry_run, group=to_group)
+    order = FlipOrderRequest(worker, parse_role(role), is_dry_run=dry_run, group=to_group)
     with connect(url, api_key) as client:
-        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_MOVE, order, tls_folder)
+        answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_FLIP, order, tls_folder)
     print(sentence(order, answer, "" if to_group == group else to_group))
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     return run(app, argv, "penstock flip")
 
 
-def sentence(order: MoveRequest, answer: FlipResponse, to_group: str) -> str:
+def sentence(order: FlipOrderRequest, answer: FlipResponse, to_group: str) -> str:
     """What came of the order, for the terminal. `to_group` is another than its own, or empty."""
     role, previous = order.role, answer.previous_role
     changes = []

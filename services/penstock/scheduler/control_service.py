@@ -11,8 +11,8 @@ from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.role_control import RoleControl
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import (
+    FlipOrderRequest,
     FlipResponse,
-    MoveRequest,
     RolloutRequest,
     RolloutResponse,
     ScaleRequest,
@@ -35,7 +35,7 @@ class ControlService:
         self._control = control
 
     def register(self, server: grpc.aio.Server) -> None:
-        control_stubs.add_control(server, self.scale, self.move, self.steer, self.rollout)
+        control_stubs.add_control(server, self.scale, self.flip, self.steer, self.rollout)
 
     async def scale(self, request: ScaleRequest, context: Context) -> ScaleResponse:
         try:
@@ -45,7 +45,7 @@ class ControlService:
         except PenstockError as error:
             await rpc.abort(context, error)
 
-    async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
+    async def flip(self, request: FlipOrderRequest, context: Context) -> FlipResponse:
         group = "" if request.group == self._group else request.group  # it is there already
         try:
             answer = await self._orders.flip(

@@ -22,7 +22,7 @@ class ScaleResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveRequest:
+class FlipOrderRequest:
     """Flip this worker now; its answer is the worker's own `FlipResponse`."""
 
     worker_id: str

@@ -23,9 +23,9 @@ from penstock.scheduler.capacity import Capacity
 from penstock.scheduler.router import Router
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import (
+    FlipOrderRequest,
     FlipRequest,
     FlipResponse,
-    MoveRequest,
     RolloutRequest,
     ScaleRequest,
     SteerRequest,
@@ -123,22 +123,22 @@ async def test_a_refusal_arrives_as_its_sentence(system: System) -> None:
     with pytest.raises(ChangeRefused, match="no encoder workers"):
         await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 1),)))
     with pytest.raises(ChangeRefused, match="no worker 'nobody'"):
-        await system.give(control_stubs.CONTROL_MOVE, MoveRequest("nobody", Role.DECODE))
+        await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("nobody", Role.DECODE))
     assert system.supervisor.added == []
 
 
 async def test_a_flip_reaches_the_worker(system: System) -> None:
-    answer = await system.give(control_stubs.CONTROL_MOVE, MoveRequest("decode-1", Role.PREFILL))
+    answer = await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("decode-1", Role.PREFILL))
     assert answer == FlipResponse(Role.DECODE, 5)
     assert system.worker.role is Role.PREFILL
-    await system.give(control_stubs.CONTROL_MOVE, MoveRequest("decode-1", Role.DECODE, group="long"))
+    await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("decode-1", Role.DECODE, group="long"))
     told = [(change.subject, change.change) for change in system.capacity.view.changes]
     assert told == [("decode-1", "decode to prefill"), ("decode-1", "prefill to decode, moving to group long")]
 
 
 async def test_a_flip_to_where_and_what_a_worker_is_already_is_nothing(system: System) -> None:
-    order = MoveRequest("decode-1", Role.DECODE, group="default")
-    assert await system.give(control_stubs.CONTROL_MOVE, order) == FlipResponse(Role.DECODE, 0)
+    order = FlipOrderRequest("decode-1", Role.DECODE, group="default")
+    assert await system.give(control_stubs.CONTROL_FLIP, order) == FlipResponse(Role.DECODE, 0)
     assert system.capacity.view.changes == ()
 
 
@@ -158,7 +158,7 @@ async def test_a_flip_to_where_and_what_a_worker_is_already_is_nothing(system: S
     ],
 )
 def test_a_flip_in_words(previous: Role, to_group: str, is_dry_run: bool, says: str) -> None:
-    order = MoveRequest("d0", Role.DECODE, is_dry_run=is_dry_run)
+    order = FlipOrderRequest("d0", Role.DECODE, is_dry_run=is_dry_run)
     assert flip.sentence(order, FlipResponse(previous, 5), to_group) == says
 
 
