@@ -56,6 +56,8 @@ class Composer:
                 self._accounts.totals.num_preemptions += len(plan.preempted)
             sitting_out.update(plan.preempted)
             running = [sequence for sequence in self._running() if sequence not in sitting_out]
+            if self._cohorts.is_under_way:  # prompts are in it, or left out because of it
+                running = [sequence for sequence in running if sequence.num_tokens_to_run <= 1]
             plan = plan_batch(running, (), limits, book.pool.num_free, book.pool.block_size)
         return plan.items
 

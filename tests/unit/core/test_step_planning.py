@@ -5,6 +5,7 @@ from itertools import count
 from penstock.core.blocks import BlockPool
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.policies.layered_prefill import LayeringLimits
 from penstock.core.schedule import Batching, ModelDepth, Schedule
 from penstock.core.sequences import SequenceBook
 from penstock.core.step import Step
@@ -18,8 +19,8 @@ NOW_S = 100.0
 _handles = count()
 
 
-def make(schedule: Schedule) -> StepPlanner:
-    book = SequenceBook(BlockPool(1000, 16), AdmissionLimits(64, 100_000), lambda: NOW_S)
+def make(schedule: Schedule, num_blocks: int = 1000) -> StepPlanner:
+    book = SequenceBook(BlockPool(num_blocks, 16), AdmissionLimits(64, 100_000), lambda: NOW_S)
     return StepPlanner(book, schedule, lambda sequence: None, lambda: COST)
 
 
@@ -144,6 +145,19 @@ def test_a_cohort_passes_one_group_of_layers_in_each_step() -> None:
         run(planner, step)
     assert prompt.num_computed_tokens == 1500
     assert begin(planner).cohort == ()
+
+
+def test_a_preemption_beside_a_cohort_does_not_bring_its_prompts_into_the_batch() -> None:
+    layering = LayeringLimits(tokens_per_group=64, max_cohort_tokens=1024)
+    schedule = Schedule(BatchLimits(8192, 64), Batching.LAYERED, depth=ModelDepth(16, 8), layering=layering)
+    planner = make(schedule, num_blocks=92)
+    decoding(planner, 2)
+    prompt = accept(planner, 1400, stays=True)
+    while prompt.num_computed_tokens < 1400:
+        step = begin(planner)
+        assert prompt not in [item.sequence for item in step.items]
+        run(planner, step)
+    assert planner.accounts.totals.num_preemptions > 0
 
 
 def test_a_dense_model_is_not_layered_unless_told_to() -> None:
