@@ -11,6 +11,7 @@ from penstock.core.timeline import Slo, Stage
 from penstock.core.types import Role
 from penstock.simulator.encodes import Encoder
 from penstock.simulator.scenario import Failure, PoolSpec, Scenario
+from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.workload import RequestSpec
 from tests.simulation.clusters import DECODE, PREFILL, RecordingCluster, run, traffic
 
@@ -52,6 +53,23 @@ def test_images_of_dead_encoders_are_encoded_elsewhere_and_by_prefill_workers_wh
     cluster = run(Scenario(pools=SPLIT, failures=deaths), pictures(8.0, 80, num_images=3))
     assert not cluster.metrics.totals.failures
     assert len(cluster.ended) == 80
+
+
+def test_embeddings_that_arrive_at_a_dead_prefill_worker_do_not_leave_their_request_waiting() -> None:
+    [picture] = traffic(1.0, 1)
+    picture = replace(picture, arrived_s=0.0, num_images=1, patches_per_image=100, tokens_per_image=900)
+    pools = (replace(SPLIT[0], count=1), DECODE, replace(ENCODER, count=1))
+    slow_network = TransferCosts(bandwidth_bytes_per_s=1e7)  # the embeddings take most of a second
+    failure = Failure("prefill-0", 0.3, back_after_s=1.0)
+    cluster = run(Scenario(pools=pools, transfer=slow_network, failures=(failure,)), [picture])
+    assert not cluster.metrics.totals.failures
+
+
+def test_what_a_prefill_worker_refused_or_was_told_to_cancel_is_not_kept_for_encoding() -> None:
+    pools = (replace(SPLIT[0], max_pending_tokens=700), DECODE)
+    cluster = run(Scenario(pools=pools), pictures(20.0, 60, num_images=2))
+    assert cluster.desk.rejections
+    assert not any(worker._to_encode for worker in cluster.workers.values())
 
 
 @pytest.mark.parametrize("policy", ["combined", "epd"])

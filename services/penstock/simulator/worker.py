@@ -73,11 +73,9 @@ class SimulatedWorker:
     def offer(self, attempt: Attempt, source: Peer | None) -> None:
         """Accept or refuse; before that bring what is worth it of the prefix, from our host memory or from `source`."""
         self.engine.settle()
-        if attempt.num_patches:
-            self._to_encode[attempt.handle] = attempt.num_patches
         is_refused = refuse_prefill(self.book.load, 1, 1, self.plan.admission) is not None
         if is_refused or not self.loader.load(attempt.request, source, self._cost, partial(self._start, attempt)):
-            self.prefills.start(attempt)
+            self._start(attempt)
 
     def take_embeddings(self, sources: Iterable[tuple[Port, int]]) -> float:
         """Have embeddings (tokens) sent from other ports; returns when the last of them is here."""
@@ -96,6 +94,7 @@ class SimulatedWorker:
     def cancel(self, handle: int) -> None:
         """Stop one request, whatever it does here."""
         if self.is_alive:
+            self._to_encode.pop(handle, None)
             self.prefills.cancel(handle)
             self.decodes.cancel(handle)
 
@@ -160,11 +159,12 @@ class SimulatedWorker:
         return reported_cost([self.describe()])
 
     def _start(self, attempt: Attempt) -> None:
-        if self.is_alive:
-            self.prefills.start(attempt)
-        else:
+        """Embeddings or a prefix may have come after the worker has died."""
+        if not self.is_alive:
             error = WorkerLost(f"Worker {self.ref.worker_id} died.")
             self._around.events.after(self._around.rpc_s, partial(attempt.refused, error))
+        elif self.prefills.start(attempt) and attempt.num_patches:
+            self._to_encode[attempt.handle] = attempt.num_patches
 
     def _lose(self, attempt: Attempt, error: WorkerLost) -> None:
         attempt.blamed = (self.ref,)
