@@ -59,6 +59,7 @@ class CohortSteps:
         return Step(
             decodes,
             cohort.items,
+            layers,
             layers_share=len(layers) / self._schedule.depth.num_layers,
             is_first=cohort.num_groups_done == 0,
             is_last=after.is_done,

@@ -15,10 +15,13 @@ Items = tuple[ScheduledSequence, ...]
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """`layers_share` is how much of the model the cohort passes in this step, `is_last` whether it is then through."""
+    """`layers` are those the cohort passes in this step, `layers_share` how much of the model they are, and `is_last`
+    whether it is then through.
+    """
 
     items: Items
     cohort: Items = ()
+    layers: range = range(0)
     layers_share: float = 1.0
     is_first: bool = True
     is_last: bool = True
