@@ -37,6 +37,12 @@ class Step:
         return self.items + self.cohort if self.is_first else self.items
 
     @property
+    def num_whole_tokens(self) -> int:
+        """Tokens through all layers that are as much work."""
+        num_cohort_tokens = sum(item.num_tokens for item in self.cohort)
+        return sum(item.num_tokens for item in self.items) + round(self.layers_share * num_cohort_tokens)
+
+    @property
     def ending(self) -> Items:
         """What is computed when this step has run."""
         return self.items + self.cohort if self.is_last else self.items

@@ -36,7 +36,7 @@ class Composer:
         """The next step of everything that decodes and of `prompts`, which come as they are to be served."""
         book, cohorts = self._book, self._cohorts
         book.match_prefixes(prompts, self._schedule.limits.max_tokens)
-        if cohorts.is_under_way or cohorts.form(prompts, len(book.running), len(book.running)):
+        if cohorts.is_under_way or (prompts and cohorts.form(prompts, book.num_decoding, len(book.running))):
             return cohorts.next_step(self._plan([]), self._predict())
         items = self._plan(prompts)
         return Step(items) if items else None

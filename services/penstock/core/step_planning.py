@@ -80,7 +80,7 @@ class StepPlanner:
     def finish(self, step: Step, tokens: Iterable[SampledToken | None], duration_s: float) -> None:
         """A step has run: enter what it computed and sampled (`tokens` of `step.ending`), and tell the owners."""
         book, end_of, ending = self.book, self._end_of, step.ending
-        self.accounts.enter(ending, step.paused_after_s + duration_s, book.now_s())
+        self.accounts.enter(step, step.paused_after_s + duration_s, book.now_s())
         events: dict[SequenceOwner, list[TokenEvent]] = defaultdict(list)
         for item, token in zip(ending, tokens, strict=True):
             sequence = item.sequence

@@ -2,6 +2,8 @@
 
 from itertools import count
 
+import pytest
+
 from penstock.core.blocks import BlockPool
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
@@ -145,6 +147,28 @@ def test_a_cohort_passes_one_group_of_layers_in_each_step() -> None:
         run(planner, step)
     assert prompt.num_computed_tokens == 1500
     assert begin(planner).cohort == ()
+
+
+def test_what_a_cohort_costs_is_learnt_from_the_layers_it_passes() -> None:
+    planner = make(Schedule(BatchLimits(8192, 64), Batching.LAYERED, depth=ModelDepth(48, 128)))
+    decoding(planner, 2)
+    accept(planner, 1500)
+    decode_s = planner.accounts.costs.step_cost().decode_s(2, 0)
+    for _ in range(3):
+        step = begin(planner)
+        planner.finish(step, [SampledToken(1) for item in step.ending], 0.1 + 0.001 * (2 + 500 - 32))
+    costs = planner.accounts.costs
+    assert costs.prefill_s_per_token == pytest.approx(0.001)
+    assert costs.step_cost().decode_s(2, 0) == decode_s
+
+
+def test_without_decodes_a_prompt_under_way_is_not_layered_either() -> None:
+    planner = make(Schedule(BatchLimits(1000, 64), Batching.ADAPTIVE, depth=ModelDepth(48, 128)))
+    accept(planner, 2000)
+    for _ in range(2):
+        step = begin(planner)
+        assert step.cohort == ()
+        run(planner, step)
 
 
 def test_a_preemption_beside_a_cohort_does_not_bring_its_prompts_into_the_batch() -> None:
