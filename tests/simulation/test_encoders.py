@@ -55,6 +55,15 @@ def test_images_of_dead_encoders_are_encoded_elsewhere_and_by_prefill_workers_wh
     assert len(cluster.ended) == 80
 
 
+def test_encoders_are_described_with_their_block_size_and_sampled_with_their_jobs() -> None:
+    scenario = Scenario(pools=(SPLIT[0], DECODE, replace(ENCODER, count=1, block_size=32)), sample_interval_s=0.1)
+    cluster = run(scenario, pictures(8.0, 20, num_images=3))
+    assert cluster.workers["encoder-0"].describe().block_size == 32
+    samples = cluster.history.samples["encoder"]
+    assert max(sample.num_waiting for sample in samples) > 1
+    assert max(sample.num_running for sample in samples) > 0
+
+
 def test_embeddings_that_arrive_at_a_dead_prefill_worker_do_not_leave_their_request_waiting() -> None:
     [picture] = traffic(1.0, 1)
     picture = replace(picture, arrived_s=0.0, num_images=1, patches_per_image=100, tokens_per_image=900)

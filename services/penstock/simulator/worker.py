@@ -87,6 +87,15 @@ class SimulatedWorker:
         return max(ends_s, default=now_s)
 
     @property
+    def num_waiting(self) -> int:
+        """Sequences, or an encoder's jobs."""
+        return self.book.num_waiting + self.encodes.num_waiting
+
+    @property
+    def num_running(self) -> int:
+        return len(self.book.running) + self.encodes.num_jobs - self.encodes.num_waiting
+
+    @property
     def is_idle(self) -> bool:
         """Nothing is under way here."""
         return not self.book.owners and not self.encodes.num_jobs
@@ -122,8 +131,8 @@ class SimulatedWorker:
             block_size=plan.block_size,
             num_blocks=plan.num_blocks,
             num_free_blocks=book.pool.num_free,
-            num_waiting=book.num_waiting,
-            num_running=len(book.running),
+            num_waiting=self.num_waiting,
+            num_running=self.num_running,
             num_decoding=book.num_decoding,
             max_num_sequences=plan.admission.max_sequences,
             num_prefill_tokens=book.num_pending_tokens,
@@ -141,8 +150,9 @@ class SimulatedWorker:
         return WorkerState(
             ref=self.ref,
             role=self.role,
-            num_waiting=self.encodes.num_waiting,
-            num_running=self.encodes.num_jobs - self.encodes.num_waiting,
+            block_size=self.plan.block_size,
+            num_waiting=self.num_waiting,
+            num_running=self.num_running,
             num_prefill_tokens=self.encodes.num_patches,
             prefill_base_s=cost.base_s,
             prefill_s_per_token=cost.s_per_patch,
