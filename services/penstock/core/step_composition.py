@@ -7,7 +7,7 @@ from penstock.core.policies import prefill_first
 from penstock.core.policies.batching import BatchLimits, BatchPlan, plan_batch
 from penstock.core.policies.chunk_budget import DecodeLoad, token_budget
 from penstock.core.policies.decode_admission import DecodeBound, DecodeRoom, admit
-from penstock.core.policies.prefill_batch import PrefillBatchLimits, choose_batch
+from penstock.core.policies.prefill_batch import choose_batch
 from penstock.core.policies.victims import in_keeping_order
 from penstock.core.schedule import Batching, Schedule
 from penstock.core.sequences import SequenceBook
@@ -102,8 +102,8 @@ class Composer:
 
     def _in_time_together(self, prompts: list[Sequence]) -> list[Sequence]:
         """Nothing decodes: the most urgent prompt, and those that do not make it late (FlowPrefill)."""
-        limits = PrefillBatchLimits(max_sequences=self._schedule.limits.max_sequences)
-        return list(choose_batch(prompts, self._predict(), self._book.now_s(), limits))
+        max_sequences = self._schedule.limits.max_sequences
+        return list(choose_batch(prompts, self._predict(), self._book.now_s(), max_sequences))
 
     def _bounded(self, decodes: list[Sequence], prompts: list[Sequence]) -> tuple[list[Sequence], list[Sequence], int]:
         """Which decodes and prompts run, and how many tokens, so that the step keeps its objective."""

@@ -47,10 +47,6 @@ class StepPlanner:
         """Who moves KV to the host and back, if anybody does."""
         return self._residency
 
-    @property
-    def num_paused(self) -> int:
-        return len(self._paused)
-
     def begin(self) -> Step | None:
         """What to run now, with its blocks; None when there is nothing that can. A paused step may be resumed."""
         book = self.book

@@ -93,7 +93,7 @@ class Cluster:
 
     def _begin(self, spec: RequestSpec) -> None:
         self.metrics.arrived(self.events.now_s)
-        self.roles.meter.arrived(spec.num_prompt_tokens, spec.num_patches)
+        self.roles.meter.arrived(spec.num_prompt_tokens)
         self._num_open += 1
         SimulatedDriver(spec, self.desk).begin()
 
