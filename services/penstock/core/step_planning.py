@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from penstock.core.policies.prefill_preemption import RunningPrefill, should_yield
-from penstock.core.prompt_choice import prompts_in_order
+from penstock.core.prompt_order import prompts_in_order
 from penstock.core.residency import Residency
 from penstock.core.schedule import Schedule
 from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent

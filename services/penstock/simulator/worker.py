@@ -1,4 +1,6 @@
-"""One life of one simulated worker: engine, prefill side, decode side, one program whatever its role."""
+"""One life of one simulated worker: engine, prefill, decode and encode side, and the loader of prefixes; one program
+whatever its role.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
