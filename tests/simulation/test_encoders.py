@@ -7,6 +7,7 @@ import pytest
 from penstock.core.encode_cost import EncodeCost
 from penstock.core.role_controller import RoleRules
 from penstock.core.route_book import RouteRules
+from penstock.core.schedule import Batching
 from penstock.core.timeline import Slo, Stage
 from penstock.core.types import Role
 from penstock.simulator.encodes import Encoder
@@ -40,9 +41,11 @@ def test_a_lone_requests_images_take_as_many_rounds_as_encoders_are_short(
     assert encode_s(cluster) == pytest.approx([0.1 * num_rounds + 4 * 0.0005] * 10, abs=0.001)
 
 
-def test_without_encoders_the_prefill_worker_encodes_in_its_step() -> None:
-    together = run(Scenario(pools=SPLIT[:2]), pictures(0.5, 10, num_images=4))
-    plain = run(Scenario(pools=SPLIT[:2]), pictures(0.5, 10, num_images=0))
+@pytest.mark.parametrize("batching", [Batching.STALL_FREE, Batching.LAYERED])
+def test_without_encoders_the_prefill_worker_encodes_in_its_step(batching: Batching) -> None:
+    pools = (replace(SPLIT[0], batching=batching), DECODE)
+    together = run(Scenario(pools=pools), pictures(0.5, 10, num_images=4))
+    plain = run(Scenario(pools=pools), pictures(0.5, 10, num_images=0))
     for (_, with_images, _), (_, without, _) in zip(together.ended, plain.ended, strict=True):
         assert with_images.ttft_s is not None and without.ttft_s is not None
         assert with_images.ttft_s - without.ttft_s == pytest.approx(0.4, abs=0.01)
