@@ -188,7 +188,7 @@ def test_children_are_added_removed_and_started_again_while_it_runs() -> None:
 
 
 def test_a_stop_while_a_child_drains_to_be_started_again_lets_it_drain() -> None:
-    drains = "trap \"echo drains; trap 'echo bye; exit 0' TERM\" TERM; echo up; while :; do sleep 0.05; done"
+    drains = "trap \"trap 'echo bye; exit 0' TERM; echo drains\" TERM; echo up; while :; do sleep 0.05; done"
     with python(CHANGE, drains) as process:
         running = Supervised(process)
         running.read_until("a: drains")
