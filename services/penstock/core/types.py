@@ -108,7 +108,8 @@ class Sequence:
     num_hashed_blocks: int = 0  # leading blocks already entered in the prefix cache
     block_hashes: list[bytes] = field(default_factory=list)
     image_block_ids: list[list[int]] = field(default_factory=list)  # in the embedding pool, per image of the request
-    num_ready_tokens: int = NO_LIMIT  # tokens [0, this) may be run: up to the first image whose embeddings are missing
+    absent_images: set[int] = field(default_factory=set)  # those whose embeddings are not in these blocks
+    num_ready_tokens: int = NO_LIMIT  # tokens [0, this) may be run: up to the first image that is absent and needed
     is_prefill_only: bool = False  # after its first token it waits, holding its blocks, to be taken over elsewhere
     is_cancelled: bool = False
 
@@ -129,6 +130,10 @@ class Sequence:
     def num_runnable_tokens(self) -> int:
         """Of those to be run, the ones that can be now."""
         return min(len(self.token_ids), self.num_ready_tokens) - self.num_computed_tokens
+
+    @property
+    def is_runnable(self) -> bool:
+        return self.num_ready_tokens > self.num_computed_tokens
 
 
 @dataclass(frozen=True, slots=True)
