@@ -11,7 +11,7 @@ Pages are blocks of a `BlockPool`; an image's are known by its content hash, all
 import hashlib
 
 from penstock.core.blocks import HASH_BYTES, BlockPool
-from penstock.core.errors import BlocksExhausted
+from penstock.core.errors import BlocksExhausted, UnsupportedModel
 from penstock.core.images import ImageSpan
 from penstock.core.types import NO_LIMIT, Sequence
 
@@ -25,13 +25,12 @@ class EmbeddingBook:
         self.pool = BlockPool(num_pages, PAGE_TOKENS)
 
     def take(self, sequence: Sequence) -> list[int]:
-        """Hold pages for the images of a sequence just accepted; return the places of those to be encoded.
+        """Hold pages for the images of a sequence just accepted; return the places of those that are wanted.
 
         Raises BlocksExhausted, and takes nothing, when the pool cannot hold them.
         """
         images = sequence.request.images
         sequence.image_block_ids = [[] for _ in images]
-        wanted: list[int] = []
         for index, image in enumerate(images):
             if image.end <= sequence.num_cached_tokens:
                 sequence.absent_images.add(index)
@@ -40,12 +39,11 @@ class EmbeddingBook:
             elif (new_pages := self.pool.allocate(self.pool.num_blocks_for(image.num_tokens))) is not None:
                 sequence.image_block_ids[index] = new_pages
                 sequence.absent_images.add(index)
-                wanted.append(index)
             else:
                 self.release(sequence)
                 raise BlocksExhausted("The worker has no room for the embeddings of the request's images.")
         find_ready_tokens(sequence)
-        return wanted
+        return wanted_images(sequence)
 
     def arrived(self, sequence: Sequence, index: int) -> None:
         """The embeddings of an image lie in its pages: the sequence may run on, and others may share them."""
@@ -54,6 +52,7 @@ class EmbeddingBook:
         image = sequence.request.images[index]
         for page, page_hash in zip(sequence.image_block_ids[index], _page_hashes(image), strict=True):
             self.pool.enter(page, page_hash)
+        self.pool.take_changes()  # nobody is told which images are cached where
 
     def release(self, sequence: Sequence) -> None:
         """Give the pages back. Idempotent. Nobody may be writing to them any more."""
@@ -68,6 +67,25 @@ class EmbeddingBook:
             self.pool.release(pages)
             return []
         return pages
+
+
+def hold_images(sequence: Sequence, embeddings: EmbeddingBook | None) -> None:
+    """Pages for the images of a sequence just accepted. Raises why there are none."""
+    if not sequence.request.images:
+        return
+    if embeddings is None:
+        raise UnsupportedModel("The model of this worker takes no images.")
+    embeddings.take(sequence)
+
+
+def wanted_images(sequence: Sequence) -> list[int]:
+    """The images whose embeddings are to be brought to pages that wait for them."""
+    return sorted(index for index in sequence.absent_images if sequence.image_block_ids[index])
+
+
+def is_without_embeddings(sequence: Sequence) -> bool:
+    """Whether its prompt cannot be computed here: KV came without them, by transfer or from the prefix cache."""
+    return len([pages for pages in sequence.image_block_ids if pages]) < len(sequence.request.images)
 
 
 def find_ready_tokens(sequence: Sequence) -> None:

@@ -15,6 +15,7 @@ from penstock.core.policies.prefill_preemption import RunningPrefill, should_yie
 from penstock.core.prompt_choice import prompts_in_order
 from penstock.core.residency import Residency
 from penstock.core.schedule import Schedule
+from penstock.core.sequence_prefix import enter_full_blocks
 from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent
 from penstock.core.step import Items, Step
 from penstock.core.step_accounts import StepAccounts
@@ -86,7 +87,7 @@ class StepPlanner:
             if sequence.is_cancelled:
                 continue
             sequence.num_computed_tokens = item.end
-            book.enter_full_blocks(sequence)
+            enter_full_blocks(sequence, book.pool)
             if token is None:
                 continue
             sequence.token_ids.append(token.token_id)

@@ -179,25 +179,23 @@ def test_a_stream_that_lost_its_blocks_comes_before_every_prompt() -> None:
     assert begin(planner).items[0].sequence is stream
 
 
-def with_image(planner: StepPlanner, start: int, num_tokens: int) -> tuple[EmbeddingBook, Sequence]:
+def with_image(planner: StepPlanner, start: int, num_tokens: int) -> Sequence:
     """A prompt one of whose images is being encoded."""
     handle = next(_handles)
     images = (ImageSpan(start, 32, b"i" * 16, (1, 4, 32)),)
     request = Request(f"r{handle}", 0, "g", handle, range(num_tokens), SamplingParams(), images=images)
-    sequence = planner.book.accept(request, FakeOwner(), is_prefill_only=False)
-    embeddings = EmbeddingBook(64)
-    embeddings.take(sequence)
-    return embeddings, sequence
+    planner.book.embeddings = planner.book.embeddings or EmbeddingBook(64)
+    return planner.book.accept(request, FakeOwner(), is_prefill_only=False)
 
 
 @pytest.mark.parametrize("batching", [Batching.STALL_FREE, Batching.PREFILL_FIRST, Batching.LAYERED])
 def test_a_prompt_runs_up_to_an_image_that_is_being_encoded_and_on_when_it_is_there(batching: Batching) -> None:
     planner = make(Schedule(BatchLimits(4096, 64), batching=batching, depth=ModelDepth(1)))
-    embeddings, sequence = with_image(planner, 40, 100)
+    sequence = with_image(planner, 40, 100)
     run(planner, begin(planner))
     assert sequence.num_computed_tokens == 40
     assert planner.begin() is None
-    embeddings.arrived(sequence, 0)
+    planner.book.arrived(sequence, 0)
     run(planner, begin(planner))
     assert sequence.num_output_tokens == 1
 
@@ -206,8 +204,8 @@ def test_a_prompt_runs_up_to_an_image_that_is_being_encoded_and_on_when_it_is_th
 def test_nobody_waits_for_the_image_of_another(batching: Batching) -> None:
     planner = make(Schedule(BatchLimits(4096, 64), batching=batching, depth=ModelDepth(1)))
     [stream] = decoding(planner, 1)
-    _, at_once = with_image(planner, 0, 100)
-    _, under_way = with_image(planner, 16, 100)
+    at_once = with_image(planner, 0, 100)
+    under_way = with_image(planner, 16, 100)
     run(planner, begin(planner))
     behind = accept(planner, 64, stays=True)
     run(planner, begin(planner))
