@@ -25,6 +25,7 @@
     ├── RequestCancelled              499
     ├── InvalidSettings               500   stops a process at start
     ├── UnsupportedModel              500
+    ├── UnreadableImage               500   why a file cannot be decoded; the gateway's InvalidImage says it of which
     └── InternalError                 500
 
 Each leaf has a `code` (metric label and wire code), an `http_status`, an OpenAI `type`, and makes a sentence that its
@@ -184,6 +185,10 @@ class UnsupportedModel(PenstockError):
     code = "unsupported_model"
 
 
+class UnreadableImage(PenstockError):
+    code = "unreadable_image"
+
+
 class InternalError(PenstockError):
     code = "internal_error"
 
@@ -192,9 +197,10 @@ def _tree(root: type[PenstockError]) -> list[type[PenstockError]]:
     return [root, *(error for child in root.__subclasses__() for error in _tree(child))]
 
 
-WIRE_ERRORS: dict[str, type[PenstockError]] = {
-    error.code: error
-    for root in (Refused, ChangeRefused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled, InternalError)
-    for error in _tree(root)
-}
+_WIRE_ROOTS = (
+    *(Refused, ChangeRefused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled),
+    *(UnreadableImage, InternalError),
+)
+
+WIRE_ERRORS: dict[str, type[PenstockError]] = {error.code: error for root in _WIRE_ROOTS for error in _tree(root)}
 """Code to error, for those that cross process boundaries as themselves; all are made from one sentence."""

@@ -2,10 +2,12 @@
 
 Each KV slot holds a running hash of the sequence up to its token, and a sampled token is a function of the hash in the
 last slot alone. So tokens are deterministic, continue exactly after a hand-over or a resume, and turn out wrong as soon
-as one slot was lost, misplaced or corrupted on the way: what is measured or broken with it is the real data path.
+as one slot was lost, misplaced or corrupted on the way: what is measured or broken with it is the real data path. Of an
+image every embedding counts likewise.
 """
 
 import asyncio
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, fields
 
@@ -17,6 +19,7 @@ from penstock.core.kv_layout import KvLayout
 from penstock.core.types import Batch, ModelInfo, SampledToken, ScheduledSequence, StepOutput, TokenLogprobs
 from penstock.engine.options import EngineOptions, read_json
 from penstock.engine.runner import LayerGate, LayersDone
+from penstock.transfer.embeddings import read_embeddings
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 MASK = (1 << 64) - 1
@@ -99,11 +102,13 @@ class MockRunner:
         layout: KvLayout,
         costs: MockCosts,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        embeddings: KvMemory | None = None,
     ) -> None:
         self._info = info
         self._costs = costs
         self._sleep = sleep
         self._memory = allocate_kv_memory(layout)
+        self._embeddings = embeddings
         slots = np.frombuffer(self._memory.view, np.uint64)
         self._slots: npt.NDArray[np.uint64] = slots.reshape(layout.num_layers * 2, -1)  # [layer and K|V, slot]
         self._block_size = layout.block_size
@@ -111,6 +116,10 @@ class MockRunner:
     @property
     def kv(self) -> KvMemory:
         return self._memory
+
+    @property
+    def embeddings(self) -> KvMemory | None:
+        return self._embeddings
 
     @property
     def info(self) -> ModelInfo:
@@ -146,12 +155,17 @@ class MockRunner:
     def close(self) -> None:
         del self._slots
         self._memory.close()
+        if self._embeddings is not None:
+            self._embeddings.close()
 
     def _run(self, item: ScheduledSequence) -> SampledToken | None:
         sequence = item.sequence
         state = int(self._slots[0, self._slot(item, item.start - 1)]) if item.start else 0
+        token_ids = sequence.token_ids
+        if sequence.request.images and self._embeddings is not None:
+            token_ids = self._with_images(item, self._embeddings)
         for position in range(item.start, item.end):
-            state = (state * MULTIPLIER + sequence.token_ids[position] + 1) & MASK
+            state = (state * MULTIPLIER + token_ids[position] + 1) & MASK
             self._slots[:, self._slot(item, position)] = state
         if not item.is_sampled:
             return None
@@ -161,6 +175,16 @@ class MockRunner:
             return SampledToken(token_id)
         certain = num_logprobs > 0
         return SampledToken(token_id, TokenLogprobs(0.0, (token_id,) * certain, (0.0,) * certain))
+
+    @staticmethod
+    def _with_images(item: ScheduledSequence, embeddings: KvMemory) -> list[int]:
+        """Its tokens; in place of those that stand for images, checksums of their embeddings."""
+        token_ids = list(item.sequence.token_ids)
+        for image, pages in zip(item.sequence.request.images, item.sequence.image_block_ids, strict=False):
+            if pages and image.start < item.end and image.end > item.start:
+                rows = read_embeddings(embeddings, pages, image.num_tokens)
+                token_ids[image.start : image.end] = [zlib.crc32(row.data) for row in rows]
+        return token_ids
 
     def _slot(self, item: ScheduledSequence, position: int) -> int:
         block_id = item.sequence.block_ids[position // self._block_size]
