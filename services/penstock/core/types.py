@@ -232,6 +232,7 @@ class WorkerState:
     heartbeat_s: float = 0.0  # receiver's clock, when the last heartbeat arrived
     transports: tuple[tuple[str, str], ...] = ()  # (peer worker_id, transport in use)
     version: str = ""
+    encodes_images: bool = False  # has a vision tower, whatever its role
 
     @property
     def takes_prefill(self) -> bool:

@@ -133,8 +133,8 @@ class Encoder:
                 errand.task.cancel()
             if work := self._works.get(errand.start.image.content_hash):
                 work.errands.pop(errand, None)
-                if not work.errands and self._waiting.pop(work.job, None):
-                    del self._works[work.content_hash]
+                if not work.errands and work.job in self._waiting:
+                    del self._waiting[work.job], self._works[work.content_hash]
 
     def cancel_gateway(self, gateway_id: str, outbox: Outbox[EncodeEvents]) -> None:
         """Stop all that a gateway's ended stream had started."""

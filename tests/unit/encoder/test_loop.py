@@ -135,7 +135,8 @@ async def test_cancelling_what_is_encoded_or_delivered_right_now_tells_nobody() 
         worker.encoder.cancel(("gateway", 1))
         await pass_time(2.0)
         assert worker.images.batches == [["a"]]
-        assert worker.taken == worker.delivered == []
+        assert worker.taken == []
+        assert worker.delivered == []
 
 
 @in_virtual_time

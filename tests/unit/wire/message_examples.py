@@ -85,6 +85,7 @@ STATE = WorkerState(
     is_draining=True,
     transports=(("decode-0", "ucx"), ("decode-1", "tcp")),
     version="0.1.0",
+    encodes_images=True,
 )
 LAYOUT = KvLayout(24, 8, 128, 32, 1000, 2, "bfloat16", tp_rank=1, tp_size=2)
 CANDIDATE = Candidate(REF, 0.5, 64)
