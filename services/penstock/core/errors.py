@@ -4,6 +4,7 @@
     ├── InvalidRequest                400   the client must change something
     │   ├── UnsupportedParameter      400
     │   ├── ContextTooLong            400
+    │   ├── InvalidImage              400
     │   ├── ModelNotFound             404
     │   └── RequestTooLarge           413
     ├── NotAuthenticated              401
@@ -73,6 +74,13 @@ class ContextTooLong(InvalidRequest):
             "Shorten the prompt or lower max_tokens.",
             param,
         )
+
+
+class InvalidImage(InvalidRequest):
+    code = "invalid_image"
+
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(f"The image in '{param}' cannot be used: {reason}.", param)
 
 
 class ModelNotFound(InvalidRequest):

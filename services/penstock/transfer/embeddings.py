@@ -31,19 +31,19 @@ def pool_rows(block_ids: Sequence[int], first: int, last: int) -> Ints:
     return np.asarray(block_ids, np.int64)[tokens // PAGE_TOKENS] * PAGE_TOKENS + tokens % PAGE_TOKENS
 
 
+def halves_of(memory: KvMemory) -> Bytes:
+    """[2, num_slots, half of an embedding's bytes], a view."""
+    return memory.pool.reshape(2, -1, memory.layout.slot_bytes)
+
+
 def write_embeddings(memory: KvMemory, block_ids: Sequence[int], embeddings: Bytes) -> None:
     """embeddings: [num_tokens, bytes of one]."""
-    halves = _halves(memory)
+    halves = halves_of(memory)
     rows = pool_rows(block_ids, 0, len(embeddings))
     halves[:, rows] = embeddings.reshape(len(embeddings), 2, -1).swapaxes(0, 1)
 
 
 def read_embeddings(memory: KvMemory, block_ids: Sequence[int], num_tokens: int) -> Bytes:
     """[num_tokens, bytes of one], as they were written."""
-    halves = _halves(memory)[:, pool_rows(block_ids, 0, num_tokens)]
+    halves = halves_of(memory)[:, pool_rows(block_ids, 0, num_tokens)]
     return np.ascontiguousarray(halves.swapaxes(0, 1)).reshape(num_tokens, -1)
-
-
-def _halves(memory: KvMemory) -> Bytes:
-    """[2, num_slots, half of an embedding's bytes], a view."""
-    return memory.pool.reshape(2, -1, memory.layout.slot_bytes)
