@@ -113,6 +113,7 @@ class Encoder:
         except PenstockError as refusal:
             outbox.put(EncodeEvents(failed=[EncodeEnded(start.handle, start.index, refusal)]))
             return
+        self.totals.num_asked_for += 1
         self._errands.setdefault(errand.key, {})[start.index] = errand
         if rows is not None:
             self.totals.num_cache_hits += 1

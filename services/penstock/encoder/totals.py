@@ -7,6 +7,7 @@ from dataclasses import dataclass
 class EncodeTotals:
     """For metrics; only grows."""
 
+    num_asked_for: int = 0  # images
     num_images: int = 0  # through the vision tower
     num_batches: int = 0
     num_cache_hits: int = 0  # images that were encoded already, or were being encoded for somebody else

@@ -116,6 +116,7 @@ class WorkerSettings:
     scheduler_address: str = setting("127.0.0.1:8100", "host:port of the scheduler")
     block_size: int = setting(16, "tokens per KV block", minimum=1)
     num_blocks: int = setting(0, "KV blocks; 0: as many as kv_memory_bytes holds", minimum=0)
+    encodes_images: bool = setting(True, "encode images here too, if the model takes any")
     kv_memory_bytes: int = setting(2**30, "size of the KV pool, such as 4GiB", minimum=2**20)
     max_num_sequences: int = setting(256, "sequences running at once", minimum=1)
     max_batch_tokens: int = setting(2048, "tokens of one step; longer prompts run in chunks", minimum=16)

@@ -22,7 +22,7 @@ from tests.unit.prefill.test_loop import ME, PROMPT, PrefillWorker, prefill_work
 from tests.unit.virtual_time import in_virtual_time, pass_time
 
 RED, BLUE = ImageSpan(4, 8, b"r" * 16, (1, 4, 8)), ImageSpan(20, 12, b"b" * 16, (1, 4, 12))
-HIDDEN, ELEMENT = 4, 2
+HIDDEN, ELEMENT = 8, 2
 KEY = ("gateway", 0)
 
 

@@ -208,7 +208,7 @@ REPLIES: list[tuple[str, Any]] = [
     ("Worker/Drain", c.DrainResponse(12)),
     ("Worker/Flip", c.FlipResponse(Role.PREFILL, 4)),
     ("Worker/Holdings", c.Holdings()),
-    ("Worker/Holdings", c.Holdings(1, 2, 3, 4, 5, 6)),
+    ("Worker/Holdings", c.Holdings(1, 2, 3, 4, 5, 6, 7, 8)),
     ("Control/Scale", c.ScaleResponse((PoolChange(Role.PREFILL, 1, 3), PoolChange(Role.DECODE, 2, 0, ("a", "b"))))),
     ("Control/Move", c.FlipResponse(Role.PREFILL, 4)),
     ("Control/Steer", c.SteerResponse(Steering.AUTO)),
