@@ -182,7 +182,12 @@ async def test_a_pass_that_is_paused_between_layers_goes_on_with_its_images(orac
 def names_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     read = Checkpoint.tensor
-    monkeypatch.setattr(Checkpoint, "tensor", lambda self, name: names.append(name) or read(self, name))
+
+    def read_and_remember(checkpoint: Checkpoint, name: str) -> Tensor:
+        names.append(name)
+        return read(checkpoint, name)
+
+    monkeypatch.setattr(Checkpoint, "tensor", read_and_remember)
     return names
 
 

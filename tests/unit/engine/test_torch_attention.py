@@ -1,7 +1,7 @@
 """Against attention written out plainly, one sequence at a time."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -84,6 +84,17 @@ def test_every_kind_of_step_equals_plain_attention(name: str, is_scattered: bool
     torch.testing.assert_close(kv, expected_kv)
     torch.testing.assert_close(output, expected)
     assert output.is_contiguous()
+
+
+def test_a_step_may_bring_a_rope_table_of_its_own() -> None:
+    torch.manual_seed(0)
+    step = Case(*CASES["decodes, a chunk and whole prompts"], is_scattered=True).step()
+    kv, rope = torch.randn(2, 2, NUM_BLOCKS, BLOCK_SIZE, NUM_KV_HEADS, HEAD_DIM), torch.randn(MAX_POSITIONS, HEAD_DIM)
+    qkv = torch.randn(step.num_tokens, NUM_HEADS + 2 * NUM_KV_HEADS, HEAD_DIM)
+    expected = _plain(qkv, rope, kv[0].clone(), step, 0)
+    attention = TorchAttention(GEOMETRY, torch.zeros_like(rope), kv)
+    attention.begin(replace(step, rope=rope[step.positions], positions=torch.arange(step.num_tokens)))
+    torch.testing.assert_close(attention.attend(0, attention.rotate_and_write(0, qkv)), expected)
 
 
 def _plain(qkv: Tensor, rope: Tensor, pool: Tensor, step: AttentionStep, window: int) -> Tensor:
