@@ -4,6 +4,7 @@
     ├── InvalidRequest                400   the client must change something
     │   ├── UnsupportedParameter      400
     │   ├── ContextTooLong            400
+    │   ├── InvalidImage              400
     │   ├── ModelNotFound             404
     │   └── RequestTooLarge           413
     ├── NotAuthenticated              401
@@ -25,6 +26,7 @@
     ├── RequestCancelled              499
     ├── InvalidSettings               500   stops a process at start
     ├── UnsupportedModel              500
+    ├── UnreadableImage               500   why a file cannot be decoded; the gateway's InvalidImage says it of which
     └── InternalError                 500
 
 Each leaf has a `code` (metric label and wire code), an `http_status`, an OpenAI `type`, and makes a sentence that its
@@ -72,6 +74,13 @@ class ContextTooLong(InvalidRequest):
             "Shorten the prompt or lower max_tokens.",
             param,
         )
+
+
+class InvalidImage(InvalidRequest):
+    code = "invalid_image"
+
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(f"The image in '{param}' cannot be used: {reason}.", param)
 
 
 class ModelNotFound(InvalidRequest):
@@ -182,6 +191,10 @@ class InvalidSettings(PenstockError):
 
 class UnsupportedModel(PenstockError):
     code = "unsupported_model"
+
+
+class UnreadableImage(PenstockError):
+    code = "unreadable_image"
 
 
 class InternalError(PenstockError):
