@@ -81,13 +81,13 @@ class RoutedDispatcher:
     def num_waiting(self) -> int:
         return len(self._queue)
 
-    def generate(self, request: Request) -> Generation:
+    def generate(self, request: Request, files: Sequence[bytes] = ()) -> Generation:
         request_id = request.request_id
         if request_id in self._drivers:
             raise InvalidRequest(f"A request with the id '{request_id}' is being answered already.", "request_id")
         self._answered.arrived(request)
         generation = Generation(request_id, partial(self._cancel, request_id), self._desk.now_s())
-        driver = RequestDriver(request, generation, self._desk)
+        driver = RequestDriver(request, generation, self._desk, files)
         task = self._tasks.start(driver.run(), partial(self._over, driver, generation))
         self._drivers[request_id] = driver, task
         return generation
