@@ -93,7 +93,9 @@ class Fetcher:
             raise UnreadableImage("its URL does not begin with http:// or https:// and a host")
         if url.userinfo:
             raise UnreadableImage("its URL has a user or a password in it")
-        port = url.port or (443 if url.scheme == "https" else 80)
+        port = (443 if url.scheme == "https" else 80) if url.port is None else url.port
+        if not 0 < port < 2**16:
+            raise UnreadableImage(f"its host has no port {port}")
         try:
             addresses = await self._resolve(host, port)
         except (OSError, UnicodeError) as error:

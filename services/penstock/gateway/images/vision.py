@@ -66,26 +66,24 @@ def load_vision(folder: Path, config: Mapping[str, Any]) -> Vision | None:
     try:
         vision = Vision(
             placeholder_id=int(config["image_token_id"]),
-            patch_size=int(processor.get("patch_size") or tower.get("patch_size") or 14),
-            merge_size=int(processor.get("merge_size") or tower.get("spatial_merge_size") or 2),
+            patch_size=int(tower.get("patch_size", 14)),
+            merge_size=int(tower.get("spatial_merge_size", 2)),
             min_pixels=int(processor.get("min_pixels") or size.get("shortest_edge") or _MIN_PIXELS),
             max_pixels=int(processor.get("max_pixels") or size.get("longest_edge") or _MAX_PIXELS),
             settings=json.dumps(processor, sort_keys=True).encode(),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnsupportedModel(f"The image settings in {folder} make no sense: {error!r}.") from error
-    _check(vision, tower, folder)
+    _check(vision, processor, folder)
     return vision
 
 
-def _check(vision: Vision, tower: Mapping[str, Any], folder: Path) -> None:
+def _check(vision: Vision, processor: Mapping[str, Any], folder: Path) -> None:
     """The processor must cut images as the tower was built to take them."""
-    for name, ours, its in (
-        ("patch_size", vision.patch_size, tower.get("patch_size")),
-        ("merge_size", vision.merge_size, tower.get("spatial_merge_size")),
-    ):
-        if ours < 1 or its not in (None, ours):
-            raise UnsupportedModel(f"{folder}: the image processor's {name} is {ours}, the vision tower's is {its}.")
+    for name, size in (("patch_size", vision.patch_size), ("merge_size", vision.merge_size)):
+        given = processor.get(name, size)
+        if size < 1 or given != size:
+            raise UnsupportedModel(f"{folder}: the image processor's {name} is {given}, the vision tower's is {size}.")
     if not 1 <= vision.min_pixels <= vision.max_pixels:
         raise UnsupportedModel(
             f"{folder}: an image cannot have from {vision.min_pixels} to {vision.max_pixels} pixels."
