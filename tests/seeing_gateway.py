@@ -31,10 +31,15 @@ PATCH_SIZE, MERGE_SIZE = 8, 2
 
 
 @cache
-def seeing_tokenizer(template: str = TEMPLATE) -> Tokenizer:
+def seeing_vocabulary() -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer.from_str(byte_level_tokenizer().to_str())
     tokenizer.add_special_tokens(VISION_TOKENS)
-    return Tokenizer(tokenizer, ChatTemplate(template, {}, lambda: 0.0))
+    return tokenizer
+
+
+@cache
+def seeing_tokenizer(template: str = TEMPLATE) -> Tokenizer:
+    return Tokenizer(seeing_vocabulary(), ChatTemplate(template, {}, lambda: 0.0))
 
 
 def placeholder_id() -> int:

@@ -16,7 +16,7 @@ from penstock.gateway.images.vision import Detail, load_vision
 from penstock.gateway.model_folder import load_model_folder
 from penstock.runtime.images import to_rgb
 from tests.image_files import image_file, picture
-from tests.seeing_gateway import TEMPLATE, seeing_tokenizer
+from tests.seeing_gateway import TEMPLATE, seeing_vocabulary
 
 MIN_PIXELS, MAX_PIXELS = 40 * 40, 300 * 300
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     config.save_pretrained(folder)
     Qwen2VLImageProcessorPil(min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS).save_pretrained(folder)
-    seeing_tokenizer()._tokenizer.save(str(folder / "tokenizer.json"))
+    seeing_vocabulary().save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     return folder
 
