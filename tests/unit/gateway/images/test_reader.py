@@ -113,6 +113,17 @@ async def test_what_cannot_be_used_is_named_with_the_reason(reader: ImageReader,
     assert "messages[0].content[5].image_url" in caught.value.message
 
 
+async def test_a_long_data_url_is_decoded_as_a_whole() -> None:
+    reader = make_reader()
+    file = image_file() + bytes(range(256)) * 3000
+    (read,) = await reader.read([asked(data_url(file))])
+    assert read.file == file
+    padded = base64.b64encode(bytes(2**18 - 2**16 - 2)).decode()  # ends within the first piece
+    with pytest.raises(InvalidImage, match="more after its end"):
+        await reader.read([asked("data:image/png;base64," + padded + "A" * 2**18)])
+    reader.close()
+
+
 async def test_a_picture_of_one_pixel_is_enlarged(reader: ImageReader) -> None:
     (read,) = await reader.read([asked(data_url(image_file(picture(1, 1))))])
     assert read.grid == (1, 2, 2)
