@@ -26,7 +26,7 @@
     ├── RequestCancelled              499
     ├── InvalidSettings               500   stops a process at start
     ├── UnsupportedModel              500
-    ├── UnreadableImage               500   why a file cannot be decoded; the gateway's InvalidImage says it of which
+    ├── UnreadableImage               500   why an image cannot be had; the gateway's InvalidImage says of which
     └── InternalError                 500
 
 Each leaf has a `code` (metric label and wire code), an `http_status`, an OpenAI `type`, and makes a sentence that its

@@ -1,7 +1,7 @@
 """From the bytes of an image file to its pixels as RGB: one rule for all.
 
-The gateway checks a file by it and counts tokens from the size that comes out; the encoder decodes by it. What the
-gateway lets through, the encoder can read, and to the same pixels.
+The gateway checks a file by it and counts tokens from its upright size; the encoder decodes by it. What the gateway
+lets through, the encoder can read, and to the same size.
 
     upright        turned as EXIF says, so width and height are those a viewer sees
     transparent    laid on white
@@ -12,10 +12,12 @@ gateway lets through, the encoder can read, and to the same pixels.
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from penstock.core.errors import UnreadableImage
 
@@ -23,6 +25,17 @@ from penstock.core.errors import UnreadableImage
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000  # decoding takes up to 9 bytes for each
 
+# by EXIF's orientation, of which 1 is upright
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 _KNOWN = "PNG, JPEG, WebP, GIF and BMP"
 _FAILURES = (
     OSError,  # also what Pillow cannot identify, and files cut short
@@ -40,12 +53,26 @@ _FAILURES = (
 
 
 def to_rgb(file: bytes) -> Image.Image:
-    """The whole image, decoded. Raises UnreadableImage with the reason."""
+    """The whole image, upright. Raises UnreadableImage with the reason."""
+    with _decoded(file) as image:
+        turn = _turn(image)
+        return _as_rgb(image if turn is None else image.transpose(turn))
+
+
+def upright_size(file: bytes) -> tuple[int, int]:
+    """Width and height of what `to_rgb` makes of the file, after decoding all of it, in less memory."""
+    with _decoded(file) as image:
+        width, height = image.size
+        return (height, width) if _turn(image) in _QUARTER_TURNS else (width, height)
+
+
+@contextmanager
+def _decoded(file: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(BytesIO(file), formats=FORMATS) as image:
             _check(image)
             image.load()
-            return _as_rgb(_upright(image))
+            yield image
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"it is broken or of an unknown kind; {_KNOWN} are read") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -70,12 +97,12 @@ def _too_large() -> str:
     return f"at most {MAX_PIXELS} pixels are read"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF data says; broken EXIF data says nothing."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes a decoded image upright; broken EXIF data says nothing."""
     try:
-        return ImageOps.exif_transpose(image)
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _FAILURES:
-        return image
+        return None
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
