@@ -43,6 +43,7 @@ class FakeWorker:
     is_alive: bool = True
     is_stepping: bool = False
     encodes_images: bool = False
+    has_embeddings: bool = False  # of every image there is
     brought: dict[int, set[int]] = field(default_factory=dict)  # of what it holds, images that are there
 
     def __post_init__(self) -> None:
@@ -99,8 +100,9 @@ class FakeWorker:
             self.say(m.PrefillEvents(refused=[m.PrefillEnded(handle, QueueFull("full"))]))
             return
         self.held[handle] = start.request
-        self.brought[handle] = set()
-        wanted = range(len(start.request.images))
+        num_images = len(start.request.images)
+        self.brought[handle] = set(range(num_images)) if self.has_embeddings else set()
+        wanted = [index for index in range(num_images) if index not in self.brought[handle]]
         self.say(m.PrefillEvents([handle], wanted_images=[m.WantedImages(handle, wanted)] if wanted else ()))
         self.later(self.cluster.prefill_s, self.prefill, start)
 

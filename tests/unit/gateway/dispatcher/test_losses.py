@@ -56,6 +56,8 @@ def test_decode_dies_after_any_token(four: FakeCluster, num_delivered: int) -> N
 
 def test_what_is_resumed_after_an_image_is_still_hashed_by_what_the_image_shows(four: FakeCluster) -> None:
     span = ImageSpan(start=30, num_tokens=10, content_hash=bytes(range(16)), grid=(1, 4, 10))  # ends in an open block
+    for worker in four.workers.values():
+        worker.has_embeddings = True
 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         request = make_request(max_tokens=NUM_TOKENS * 2)
