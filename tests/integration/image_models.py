@@ -46,16 +46,17 @@ VISION: dict[str, Any] = {
 
 
 class VisionOracle:
-    """A random Qwen2.5-VL of transformers, and its own folder."""
+    """A random Qwen2.5-VL of transformers, and its own folder. `image_token` lies between those of start and end."""
 
-    def __init__(self, folder: Path, max_shard_size: str = "1GB", **text: Any) -> None:
+    def __init__(self, folder: Path, max_shard_size: str = "1GB", image_token: int | None = None, **text: Any) -> None:
+        self._image_token = IMAGE_TOKEN if image_token is None else image_token
         torch.manual_seed(7)
         config = Qwen2_5_VLConfig(
             text_config=TEXT | text,
             vision_config=VISION,
-            image_token_id=IMAGE_TOKEN,
-            vision_start_token_id=START_TOKEN,
-            vision_end_token_id=END_TOKEN,
+            image_token_id=self._image_token,
+            vision_start_token_id=START_TOKEN if image_token is None else image_token - 1,
+            vision_end_token_id=END_TOKEN if image_token is None else image_token + 1,
             video_token_id=6,
             tie_word_embeddings=text.get("tie_word_embeddings", False),
         )
@@ -92,7 +93,7 @@ class VisionOracle:
 
     def _inputs(self, token_ids: Sequence[int], images: Sequence[Image.Image]) -> dict[str, Tensor]:
         ids = torch.tensor([list(token_ids)])
-        types = (ids == IMAGE_TOKEN).int()
+        types = (ids == self._image_token).int()
         return {"input_ids": ids, "mm_token_type_ids": types, **self._images(images)}
 
     def _images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
