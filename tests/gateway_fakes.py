@@ -85,15 +85,17 @@ class FakeDispatcher:
     workers: Sequence[WorkerState] = ()
     metrics_addresses: Sequence[str] = ()
     requests: list[Request] = field(default_factory=list)
+    files: list[Sequence[bytes]] = field(default_factory=list)  # of each request
     generations: list[Generation] = field(default_factory=list)
     cancelled_ids: list[str] = field(default_factory=list)
     num_requests: int = 0
     num_waiting: int = 0
 
-    def generate(self, request: Request, tenant: str = "") -> Generation:
+    def generate(self, request: Request, tenant: str = "", files: Sequence[bytes] = ()) -> Generation:
         generation = Generation(request.request_id, lambda: self.cancelled_ids.append(request.request_id))
         generation.num_cached_tokens = self.num_cached_tokens
         self.requests.append(request)
+        self.files.append(files)
         self.generations.append(generation)
         if not self.is_manual:
             tokens = tokens_of(self.text, request.sampling.num_logprobs)

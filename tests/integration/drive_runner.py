@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence as SequenceOf
 
+from penstock.core.images import ImageSpan
 from penstock.core.types import Batch, Request, SampledToken, SamplingParams, ScheduledSequence, Sequence
 from penstock.engine.runner import LayersDone, Runner
 
@@ -21,9 +22,17 @@ class Driver:
             random.Random(shuffle_seed).shuffle(self._free)
         self._num_steps = 0
 
-    def sequence(self, token_ids: SequenceOf[int], sampling: SamplingParams = GREEDY) -> Sequence:
-        request = Request(f"request-{self._num_steps}", 0, "gateway", 0, tuple(token_ids), sampling)
-        return Sequence(request=request, token_ids=list(token_ids), arrived_s=0.0)
+    def sequence(
+        self,
+        token_ids: SequenceOf[int],
+        sampling: SamplingParams = GREEDY,
+        images: SequenceOf[ImageSpan] = (),
+        image_block_ids: SequenceOf[list[int]] = (),
+    ) -> Sequence:
+        request = Request(f"request-{self._num_steps}", 0, "gateway", 0, tuple(token_ids), sampling, images=images)
+        return Sequence(
+            request=request, token_ids=list(token_ids), arrived_s=0.0, image_block_ids=list(image_block_ids)
+        )
 
     async def step(
         self, plan: SequenceOf[tuple[Sequence, int]], on_layers_done: LayersDone | None = None

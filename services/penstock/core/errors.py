@@ -4,6 +4,7 @@
     ├── InvalidRequest                400   the client must change something
     │   ├── UnsupportedParameter      400
     │   ├── ContextTooLong            400
+    │   ├── InvalidImage              400
     │   ├── ModelNotFound             404
     │   └── RequestTooLarge           413
     ├── NotAuthenticated              401
@@ -25,6 +26,7 @@
     ├── RequestCancelled              499
     ├── InvalidSettings               500   stops a process at start
     ├── UnsupportedModel              500
+    ├── UnreadableImage               500   why an image cannot be had; the gateway's InvalidImage says of which
     └── InternalError                 500
 
 Each leaf has a `code` (metric label and wire code), an `http_status`, an OpenAI `type`, and makes a sentence that its
@@ -76,6 +78,13 @@ class ContextTooLong(InvalidRequest):
             "Shorten the prompt or lower max_tokens.",
             param,
         )
+
+
+class InvalidImage(InvalidRequest):
+    code = "invalid_image"
+
+    def __init__(self, param: str, reason: str) -> None:
+        super().__init__(f"The image in '{param}' cannot be used: {reason}.", param)
 
 
 class ModelNotFound(InvalidRequest):
@@ -188,6 +197,10 @@ class UnsupportedModel(PenstockError):
     code = "unsupported_model"
 
 
+class UnreadableImage(PenstockError):
+    code = "unreadable_image"
+
+
 class InternalError(PenstockError):
     code = "internal_error"
 
@@ -196,9 +209,10 @@ def _tree(root: type[PenstockError]) -> list[type[PenstockError]]:
     return [root, *(error for child in root.__subclasses__() for error in _tree(child))]
 
 
-WIRE_ERRORS: dict[str, type[PenstockError]] = {
-    error.code: error
-    for root in (Refused, ChangeRefused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled, InternalError)
-    for error in _tree(root)
-}
+_WIRE_ROOTS = (
+    *(Refused, ChangeRefused, TransferFailed, WorkerLost, NoWorkers, RequestCancelled),
+    *(UnreadableImage, InternalError),
+)
+
+WIRE_ERRORS: dict[str, type[PenstockError]] = {error.code: error for root in _WIRE_ROOTS for error in _tree(root)}
 """Code to error, for those that cross process boundaries as themselves; all are made from one sentence."""

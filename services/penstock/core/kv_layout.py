@@ -45,6 +45,14 @@ class KvLayout:
         return self.num_layers * 2 * self.slot_bytes
 
 
+def embedding_layout(hidden_size: int, block_size: int, num_blocks: int, element_bytes: int, dtype: str) -> KvLayout:
+    """A pool of embeddings, laid out as KV so that it is moved as KV: of each token, K and V are the two halves.
+
+    `hidden_size` is even, as every model's is.
+    """
+    return KvLayout(1, 1, hidden_size // 2, block_size, num_blocks, element_bytes, dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class TransferEndpoint:
     """Where a worker listens with one transport; `address` is in the transport's own form."""

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
-from penstock.core.blocks import HASH_BLOCK_TOKENS, BlockPool, hash_blocks
-from penstock.core.errors import Refused
+from penstock.core.blocks import BlockPool
+from penstock.core.embeddings import EmbeddingBook, find_ready_tokens, hold_images, is_without_embeddings
+from penstock.core.errors import PenstockError, Refused
 from penstock.core.policies.admission import AdmissionLimits, WorkerLoad, refuse_prefill, refuse_reservation
 from penstock.core.policies.batching import num_new_blocks
+from penstock.core.sequence_prefix import count_prefix, enter_full_blocks
 from penstock.core.types import FinishReason, Request, SampledToken, ScheduledSequence, Sequence
 
 
@@ -65,7 +67,9 @@ class SequenceBook:
         self.owners: dict[Sequence, SequenceOwner] = {}  # of every sequence there is
         self.is_draining = False
         self.oversubscribes = False  # takes sequences without blocks, for somebody who moves others to the host
+        self.embeddings: EmbeddingBook | None = None  # of images; None: the model has no vision
         self.on_work: Callable[[], None] = lambda: None
+        self.on_stranded: Callable[[Sequence], None] = self.release  # preempted, and can never run again here
         self._limits = limits
         self.now_s = now_s
         self.in_step: dict[Sequence, None] = {}  # in the batch's order: what is freed first is evicted first
@@ -123,10 +127,21 @@ class SequenceBook:
             self.preempted[sequence] = None
         else:
             self._give_blocks(sequence, sequence.num_tokens, sequence.num_tokens - 1, refuse)
+            try:
+                hold_images(sequence, self.embeddings)
+            except PenstockError:
+                self.pool.release(sequence.block_ids)
+                raise
             self.waiting[sequence] = None
         self.owners[sequence] = owner
         self.on_work()
         return sequence
+
+    def arrived(self, sequence: Sequence, image: int) -> None:
+        """The embeddings of an image are here: its sequence may run beyond it."""
+        assert self.embeddings is not None, "nothing arrives that was not wanted"
+        self.embeddings.arrived(sequence, image)
+        self.on_work()
 
     def reserve(self, sequence: Sequence, owner: SequenceOwner, num_tokens: int) -> None:
         """Promise blocks for `num_tokens` whose KV another worker computes, or raise Refused.
@@ -143,7 +158,7 @@ class SequenceBook:
     def join(self, sequence: Sequence) -> None:
         """Decode a reserved sequence from now on: the KV of all its tokens but the last has arrived."""
         sequence.num_computed_tokens = sequence.num_tokens - 1
-        self.enter_full_blocks(sequence)
+        enter_full_blocks(sequence, self.pool)
         self.running[sequence] = None
         self.on_work()
 
@@ -168,6 +183,9 @@ class SequenceBook:
         sequence.block_ids = []
         sequence.num_computed_tokens = sequence.num_hashed_blocks = 0
         self.preempted = {sequence: None, **self.preempted}
+        if is_without_embeddings(sequence):
+            self.on_stranded(sequence)
+        find_ready_tokens(sequence)
 
     def readmit(self) -> None:
         """Let preempted sequences wait again, the oldest first, once there are blocks for all their tokens."""
@@ -187,15 +205,6 @@ class SequenceBook:
         self._give_blocks(sequence, sequence.num_tokens, max_cached_tokens=sequence.num_tokens - 1)
         self.waiting[sequence] = None
 
-    def match_prefixes(self, prompts: Iterable[Sequence], max_tokens: int) -> None:
-        """Give those of `prompts` that may start now the longest cached prefix there is by now."""
-        for sequence in prompts:
-            if max_tokens <= 0:
-                return
-            if sequence in self.waiting:
-                _match_prefix(sequence, self.pool)
-            max_tokens -= sequence.num_tokens_to_run
-
     def begin_step(self, items: Iterable[ScheduledSequence]) -> None:
         """Give every item the blocks it lacks, and keep them until `end_step`: the step may be paused meanwhile."""
         for item in items:
@@ -213,15 +222,6 @@ class SequenceBook:
             if item.sequence not in self.owners:
                 self._free_blocks(item.sequence)
 
-    def enter_full_blocks(self, sequence: Sequence) -> None:
-        """Make the newly filled blocks of a sequence known to the prefix cache."""
-        _extend_hashes(sequence)
-        per_block = self.pool.block_size // HASH_BLOCK_TOKENS
-        num_full = min(sequence.num_computed_tokens // self.pool.block_size, len(sequence.block_hashes) // per_block)
-        for index in range(sequence.num_hashed_blocks, num_full):
-            self.pool.enter(sequence.block_ids[index], sequence.block_hashes[(index + 1) * per_block - 1])
-        sequence.num_hashed_blocks = max(sequence.num_hashed_blocks, num_full)
-
     def when_there_is_room(self, watcher: object, callback: Callable[[], None]) -> None:
         """Call back once, the next time a sequence leaves, however often the same watcher asks until then."""
         self._room_watchers[watcher] = callback
@@ -229,6 +229,8 @@ class SequenceBook:
     def _free_blocks(self, sequence: Sequence) -> None:
         self.pool.release(sequence.block_ids)
         sequence.block_ids = []
+        if self.embeddings is not None:
+            self.embeddings.release(sequence)
         if self.num_waiting or self.running:
             self.on_work()  # perhaps they lacked just these blocks
         watchers, self._room_watchers = self._room_watchers, {}
@@ -248,7 +250,7 @@ class SequenceBook:
             self.pool.release(prefix)
             raise refusal
         sequence.block_ids = prefix + self._take(num_blocks)
-        _count_prefix(sequence, len(prefix), self.pool)
+        count_prefix(sequence, len(prefix), self.pool)
 
     def _take(self, num_blocks: int) -> list[int]:
         block_ids = self.pool.allocate(num_blocks)
@@ -261,25 +263,3 @@ def _num_pending_before(book: SequenceBook, deadline_s: float) -> int:
     prompts = chain((s for s in book.running if s.num_tokens_to_run > 1), book.waiting, book.preempted)
     due = (s for s in prompts if s.request.first_token_deadline_s <= deadline_s or s.num_output_tokens)
     return sum(sequence.num_tokens_to_run for sequence in due)
-
-
-def _match_prefix(sequence: Sequence, pool: BlockPool) -> None:
-    prefix = pool.take_prefix(sequence.block_hashes, sequence.num_tokens - 1)  # one token at least must run
-    pool.release(sequence.block_ids[: len(prefix)])
-    sequence.block_ids[: len(prefix)] = prefix
-    _count_prefix(sequence, len(prefix), pool)
-
-
-def _count_prefix(sequence: Sequence, num_blocks: int, pool: BlockPool) -> None:
-    sequence.num_hashed_blocks = num_blocks
-    sequence.num_computed_tokens = sequence.num_cached_tokens = num_blocks * pool.block_size
-
-
-def _extend_hashes(sequence: Sequence) -> None:
-    """Continue the chain over generated tokens. A chain that never began cannot: its salt is the gateway's."""
-    if not sequence.block_hashes:
-        return
-    begin = len(sequence.block_hashes) * HASH_BLOCK_TOKENS
-    end = sequence.num_computed_tokens // HASH_BLOCK_TOKENS * HASH_BLOCK_TOKENS
-    if end > begin:
-        sequence.block_hashes += hash_blocks(sequence.token_ids[begin:end], parent=sequence.block_hashes[-1])

@@ -10,6 +10,7 @@ from penstock.core.policies.decode_admission import DecodeBound, DecodeRoom, adm
 from penstock.core.policies.prefill_batch import choose_batch
 from penstock.core.policies.victims import in_keeping_order
 from penstock.core.schedule import Batching, Schedule
+from penstock.core.sequence_prefix import match_prefixes
 from penstock.core.sequences import SequenceBook
 from penstock.core.step import Items, Step
 from penstock.core.step_accounts import StepAccounts
@@ -35,7 +36,7 @@ class Composer:
     def compose(self, prompts: list[Sequence]) -> Step | None:
         """The next step of everything that decodes and of `prompts`, which come as they are to be served."""
         book, cohorts = self._book, self._cohorts
-        book.match_prefixes(prompts, self._schedule.limits.max_tokens)
+        match_prefixes(prompts, book.waiting, book.pool, self._schedule.limits.max_tokens)
         if cohorts.is_under_way or (prompts and cohorts.form(prompts, book.num_decoding, len(book.running))):
             return cohorts.next_step(self._plan([]), self._predict())
         items = self._plan(prompts)

@@ -15,12 +15,13 @@ from penstock.core.policies.prefill_preemption import RunningPrefill, should_yie
 from penstock.core.prompt_order import prompts_in_order
 from penstock.core.residency import Residency
 from penstock.core.schedule import Schedule
+from penstock.core.sequence_prefix import enter_full_blocks
 from penstock.core.sequences import SequenceBook, SequenceOwner, TokenEvent
 from penstock.core.step import Items, Step
 from penstock.core.step_accounts import StepAccounts
 from penstock.core.step_composition import Composer
 from penstock.core.step_cost import StepCost
-from penstock.core.types import FinishReason, SampledToken, ScheduledSequence, Sequence
+from penstock.core.types import NO_LIMIT, FinishReason, SampledToken, ScheduledSequence, Sequence
 from penstock.core.urgency import batch_priority, batch_s
 
 EndOf = Callable[[Sequence], FinishReason | None]
@@ -83,7 +84,7 @@ class StepPlanner:
             if sequence.is_cancelled:
                 continue
             sequence.num_computed_tokens = item.end
-            book.enter_full_blocks(sequence)
+            enter_full_blocks(sequence, book.pool)
             if token is None:
                 continue
             sequence.token_ids.append(token.token_id)
@@ -112,6 +113,8 @@ class StepPlanner:
         if guards is None or not self.book.waiting or not self.can_pause(step):
             return False
         prompts = self._prompts()
+        if not prompts:
+            return False
         members = [item.sequence for item in step.items]
         running = RunningPrefill(members, progress, step.num_pauses)
         now_s = self.book.now_s()
@@ -144,10 +147,12 @@ class StepPlanner:
         return best
 
     def _prompts(self) -> list[Sequence]:
-        """Prompts that may run and are not in a step already, as they are to be served."""
+        """Prompts that can run and are not in a step already, as they are to be served."""
         book = self.book
         under_way = [s for s in book.running if len(s.token_ids) - s.num_computed_tokens > 1 and s not in book.in_step]
         prompts = [*under_way, *book.waiting]
+        if any(sequence.num_ready_tokens < NO_LIMIT for sequence in prompts):
+            prompts = [sequence for sequence in prompts if sequence.is_runnable]
         if book.waiting:
             is_shared = self.accounts.see_tenants(book.owners)
             tenants = self.accounts.tenants if is_shared else None

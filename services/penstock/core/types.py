@@ -8,6 +8,10 @@ from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from penstock.core.images import ImageSpan
+
+NO_LIMIT = 2**62
+
 
 class Role(StrEnum):
     """What a worker is for. A language worker serves every language role; its role decides what is routed to it."""
@@ -64,7 +68,8 @@ class Request:
     prompt_token_ids: SequenceOf[int]
     sampling: SamplingParams
     output_token_ids: SequenceOf[int] = ()
-    block_hashes: SequenceOf[bytes] = ()  # core.blocks.hash_blocks(prompt + output, salt); one per HASH_BLOCK_TOKENS
+    images: SequenceOf[ImageSpan] = ()  # in the prompt, in order
+    block_hashes: SequenceOf[bytes] = ()  # hash_blocks(hashed_token_ids(prompt + output, images), salt)
     first_token_deadline_s: float = float("inf")  # local monotonic clock
     priority: int = 0  # larger is more urgent
     tenant: str = ""  # whose service it counts as
@@ -102,6 +107,9 @@ class Sequence:
     num_cached_tokens: int = 0  # of the computed ones, taken from the prefix cache
     num_hashed_blocks: int = 0  # leading blocks already entered in the prefix cache
     block_hashes: list[bytes] = field(default_factory=list)
+    image_block_ids: list[list[int]] = field(default_factory=list)  # in the embedding pool, per image of the request
+    absent_images: set[int] = field(default_factory=set)  # those whose embeddings are not in these blocks
+    num_ready_tokens: int = NO_LIMIT  # tokens [0, this) may be run: up to the first image that is absent and needed
     is_prefill_only: bool = False  # after its first token it waits, holding its blocks, to be taken over elsewhere
     is_cancelled: bool = False
 
@@ -117,6 +125,15 @@ class Sequence:
     @property
     def num_tokens_to_run(self) -> int:
         return len(self.token_ids) - self.num_computed_tokens
+
+    @property
+    def num_runnable_tokens(self) -> int:
+        """Of those to be run, the ones that can be now."""
+        return min(len(self.token_ids), self.num_ready_tokens) - self.num_computed_tokens
+
+    @property
+    def is_runnable(self) -> bool:
+        return self.num_ready_tokens > self.num_computed_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +232,7 @@ class WorkerState:
     heartbeat_s: float = 0.0  # receiver's clock, when the last heartbeat arrived
     transports: tuple[tuple[str, str], ...] = ()  # (peer worker_id, transport in use)
     version: str = ""
+    encodes_images: bool = False  # has a vision tower, whatever its role
 
     @property
     def takes_prefill(self) -> bool:

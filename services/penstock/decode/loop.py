@@ -60,8 +60,13 @@ class Decoder:
 
     def fail_all(self, error: PenstockError) -> None:
         """Tell every gateway to resume its requests elsewhere."""
-        for gateway_id, handle in list(self._decoding):
-            self.cancel((gateway_id, handle), error.code, error.message)
+        for key in list(self._decoding):
+            self.fail(key, error)
+
+    def fail(self, key: RequestKey, error: PenstockError) -> None:
+        """Tell the gateway of one request to resume it elsewhere."""
+        if self.cancel(key, error.code, error.message):
+            gateway_id, handle = key
             self.streams.send(gateway_id, StepOutputs(self._step, finished=[Finished(handle, error=error)]))
 
     # --- SequenceOwner ---

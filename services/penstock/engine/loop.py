@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from penstock.core.blocks import BlockPool
+from penstock.core.embeddings import EmbeddingBook
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.schedule import Schedule
 from penstock.core.sequences import SequenceBook
@@ -28,6 +29,8 @@ class EngineLoop:
         self.runner = runner
         layout = runner.kv.layout
         self.book = SequenceBook(BlockPool(layout.num_blocks, layout.block_size), admission_limits, now_s)
+        if runner.embeddings is not None:
+            self.book.embeddings = EmbeddingBook(runner.embeddings.layout.num_blocks)
         self._num_layers = layout.num_layers
         # a sequence that alone outgrows the pool could neither run nor make room
         self._max_context_tokens = min(runner.info.max_context_tokens, layout.num_blocks * layout.block_size)

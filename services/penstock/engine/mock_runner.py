@@ -2,60 +2,30 @@
 
 Each KV slot holds a running hash of the sequence up to its token, and a sampled token is a function of the hash in the
 last slot alone. So tokens are deterministic, continue exactly after a hand-over or a resume, and turn out wrong as soon
-as one slot was lost, misplaced or corrupted on the way: what is measured or broken with it is the real data path.
+as one slot was lost, misplaced or corrupted on the way: what is measured or broken with it is the real data path. A
+token of an image enters the hash as its embedding, so the same holds for embeddings.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.core.errors import InvalidSettings, UnsupportedModel
+from penstock.core.errors import UnsupportedModel
 from penstock.core.kv_layout import KvLayout
 from penstock.core.types import Batch, ModelInfo, SampledToken, ScheduledSequence, StepOutput, TokenLogprobs
+from penstock.engine.mock_costs import MockCosts
+from penstock.engine.mock_image_encoder import mock_embeddings_pool
+from penstock.engine.models.language_part import language_part
 from penstock.engine.options import EngineOptions, read_json
 from penstock.engine.runner import LayerGate, LayersDone
+from penstock.transfer.embeddings import halves_of, pool_rows
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 MASK = (1 << 64) - 1
 MAX_BLOCKS = 16384  # as many as a large GPU's; a token of mock KV is so small that memory would allow millions
 MULTIPLIER = 6364136223846793005  # Knuth's MMIX generator
-
-
-@dataclass(frozen=True, slots=True)
-class MockCosts:
-    """Seconds of a step: a fixed part for each kind of work in it, and a part per token or sequence."""
-
-    prefill_s: float = 0.002
-    prefill_s_per_token: float = 0.00001
-    decode_s: float = 0.005
-    decode_s_per_sequence: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str) -> "MockCosts":
-        """Read `decode_s=0.01,prefill_s=0`; what is not named keeps its default."""
-        names = {field.name for field in fields(cls)}
-        values: dict[str, float] = {}
-        for entry in filter(None, text.split(",")):
-            name, _, value = entry.partition("=")
-            try:
-                values[name.strip()] = float(value)
-            except ValueError:
-                raise InvalidSettings("mock_costs", text, f"'{entry}' is not NAME=SECONDS") from None
-            if not 0.0 <= values[name.strip()] < float("inf"):
-                raise InvalidSettings("mock_costs", text, f"'{entry}' is not a time that can pass")
-        if unknown := values.keys() - names:
-            raise InvalidSettings("mock_costs", text, f"unknown {sorted(unknown)}; there are {sorted(names)}")
-        return cls(**values)
-
-    def of(self, batch: Batch) -> float:
-        num_decodes = batch.num_decodes
-        num_prompt_tokens = batch.num_tokens - num_decodes
-        prefill_s = self.prefill_s + self.prefill_s_per_token * num_prompt_tokens if num_prompt_tokens else 0.0
-        decode_s = self.decode_s + self.decode_s_per_sequence * num_decodes if num_decodes else 0.0
-        return prefill_s + decode_s
 
 
 def mock_layout(num_blocks: int, block_size: int) -> KvLayout:
@@ -73,7 +43,7 @@ def mock_layout(num_blocks: int, block_size: int) -> KvLayout:
 
 def build(options: EngineOptions) -> "MockRunner":
     """A mock of the model in a folder: its vocabulary, its context length, its end tokens, nothing of its weights."""
-    config = read_json(options.folder / "config.json")
+    config = language_part(read_json(options.folder / "config.json"))
     vocab_size, max_context_tokens = config.get("vocab_size"), config.get("max_position_embeddings")
     if not isinstance(vocab_size, int) or not isinstance(max_context_tokens, int):
         raise UnsupportedModel(f"{options.folder}/config.json names no vocab_size or max_position_embeddings.")
@@ -87,7 +57,9 @@ def build(options: EngineOptions) -> "MockRunner":
     )
     token_bytes = mock_layout(1, options.block_size).token_bytes
     num_blocks = options.num_blocks or min(options.count_blocks(token_bytes), MAX_BLOCKS)
-    return MockRunner(info, mock_layout(num_blocks, options.block_size), MockCosts.parse(options.mock_costs))
+    embeddings = mock_embeddings_pool(config, options.num_embedding_tokens)
+    layout, costs = mock_layout(num_blocks, options.block_size), MockCosts.parse(options.mock_costs)
+    return MockRunner(info, layout, costs, embeddings=embeddings)
 
 
 class MockRunner:
@@ -99,11 +71,13 @@ class MockRunner:
         layout: KvLayout,
         costs: MockCosts,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        embeddings: KvMemory | None = None,
     ) -> None:
         self._info = info
         self._costs = costs
         self._sleep = sleep
         self._memory = allocate_kv_memory(layout)
+        self._embeddings = embeddings
         slots = np.frombuffer(self._memory.view, np.uint64)
         self._slots: npt.NDArray[np.uint64] = slots.reshape(layout.num_layers * 2, -1)  # [layer and K|V, slot]
         self._block_size = layout.block_size
@@ -111,6 +85,10 @@ class MockRunner:
     @property
     def kv(self) -> KvMemory:
         return self._memory
+
+    @property
+    def embeddings(self) -> KvMemory | None:
+        return self._embeddings
 
     @property
     def info(self) -> ModelInfo:
@@ -146,12 +124,14 @@ class MockRunner:
     def close(self) -> None:
         del self._slots
         self._memory.close()
+        if self._embeddings is not None:
+            self._embeddings.close()
 
     def _run(self, item: ScheduledSequence) -> SampledToken | None:
         sequence = item.sequence
         state = int(self._slots[0, self._slot(item, item.start - 1)]) if item.start else 0
-        for position in range(item.start, item.end):
-            state = (state * MULTIPLIER + sequence.token_ids[position] + 1) & MASK
+        for position, value in enumerate(self._values(item), item.start):
+            state = (state * MULTIPLIER + value + 1) & MASK
             self._slots[:, self._slot(item, position)] = state
         if not item.is_sampled:
             return None
@@ -161,6 +141,20 @@ class MockRunner:
             return SampledToken(token_id)
         certain = num_logprobs > 0
         return SampledToken(token_id, TokenLogprobs(0.0, (token_id,) * certain, (0.0,) * certain))
+
+    def _values(self, item: ScheduledSequence) -> list[int]:
+        """Of each token to run: its id, or for one of an image the first words of both halves of its embedding."""
+        values = item.sequence.token_ids[item.start : item.end]
+        for index, image in enumerate(item.sequence.request.images):
+            first, last = max(image.start, item.start), min(image.end, item.end)
+            if first < last and self._embeddings is not None:
+                rows = pool_rows(item.sequence.image_block_ids[index], first - image.start, last - image.start)
+                words = np.ascontiguousarray(halves_of(self._embeddings)[:, rows, :8]).view(np.uint64)
+                low, high = words[..., 0].tolist()
+                values[first - item.start : last - item.start] = [
+                    a * MULTIPLIER + b for a, b in zip(low, high, strict=True)
+                ]
+        return values
 
     def _slot(self, item: ScheduledSequence, position: int) -> int:
         block_id = item.sequence.block_ids[position // self._block_size]

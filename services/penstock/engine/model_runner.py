@@ -11,22 +11,25 @@ from itertools import pairwise
 
 import torch
 
-from penstock.core.errors import InvalidSettings
 from penstock.core.types import Batch, ModelInfo, SampledToken, StepOutput
 from penstock.engine.attention.backends import attention_for
 from penstock.engine.attention.protocol import Attention, AttentionGeometry
 from penstock.engine.checkpoint import Checkpoint
 from penstock.engine.host_memory import keep_freed_memory
+from penstock.engine.image_embeddings import ImageEmbeddings
 from penstock.engine.kv_cache import KvCache, kv_layout
-from penstock.engine.models.config import DTYPES, ModelConfig
+from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.decoder import AfterLayer, Decoder
 from penstock.engine.models.rope import rope_table
+from penstock.engine.models.sectioned_rope import SectionedRope
 from penstock.engine.options import EngineOptions
+from penstock.engine.placement import device_named, dtype_name, dtype_named
 from penstock.engine.runner import LayerGate, LayersDone
 from penstock.engine.sampler import sample
-from penstock.engine.step_tensors import StepInputs, build_inputs, to_device
+from penstock.engine.step_tensors import ImageTokens, StepInputs, build_inputs, to_device
 from penstock.engine.weights import load_decoder
 from penstock.runtime.clock import now_s
+from penstock.transfer.embeddings import allocate_embeddings
 from penstock.transfer.memory import KvMemory, allocate_kv_memory
 
 NUM_LAYER_GROUPS = 4  # of one step: enough for transfers to overlap with compute, few enough to cost nothing
@@ -48,12 +51,12 @@ def build(options: EngineOptions) -> "ModelRunner":
 
 
 def _load(options: EngineOptions, executor: ThreadPoolExecutor) -> "ModelRunner":
-    device = _device(options.device)
+    device = device_named(options.device)
     if device.type == "cpu":
         keep_freed_memory()
     checkpoint = Checkpoint(options.folder)
     config = checkpoint.config
-    dtype = _dtype(options.dtype, config)
+    dtype = dtype_named(options.dtype, config.dtype)
     decoder = load_decoder(checkpoint, dtype, device)
     num_blocks = options.count_blocks(kv_layout(config, dtype, 1, options.block_size).token_bytes)
     memory = allocate_kv_memory(kv_layout(config, dtype, num_blocks, options.block_size))
@@ -65,12 +68,23 @@ def _load(options: EngineOptions, executor: ThreadPoolExecutor) -> "ModelRunner"
     attention = attention_for(device)(geometry, rope, cache.tensor)
     info = ModelInfo(
         name=options.folder.name,
-        revision=f"{checkpoint.revision()}-{str(dtype).removeprefix('torch.')}",
+        revision=f"{checkpoint.revision()}-{dtype_name(dtype)}",
         vocab_size=config.vocab_size,
         max_context_tokens=config.max_context_tokens,
         eos_token_ids=config.eos_token_ids,
     )
-    return ModelRunner(Model(info, decoder, attention), memory, cache, executor)
+    images = _image_embeddings(config, options.num_embedding_tokens, dtype, device)
+    return ModelRunner(Model(info, decoder, attention, images), memory, cache, executor)
+
+
+def _image_embeddings(
+    config: ModelConfig, num_tokens: int, dtype: torch.dtype, device: torch.device
+) -> ImageEmbeddings | None:
+    if config.images is None:
+        return None
+    memory = allocate_embeddings(num_tokens, config.hidden_size, dtype.itemsize, dtype_name(dtype))
+    rope = SectionedRope(config.rope, config.head_dim, config.images.rope_sections, device)
+    return ImageEmbeddings(config.images, rope, memory, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,7 @@ class Model:
     info: ModelInfo
     decoder: Decoder
     attention: Attention
+    images: ImageEmbeddings | None  # None: the model takes none
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +112,7 @@ class ModelRunner:
     def __init__(self, model: Model, memory: KvMemory, cache: KvCache, executor: ThreadPoolExecutor) -> None:
         self._model: Model | None = model
         self._info = model.info
+        self._images = model.images
         self._eos_token_ids = tuple(sorted(model.info.eos_token_ids))
         self._layer_groups = _layer_groups(memory.layout.num_layers, NUM_LAYER_GROUPS)
         self._num_threads = torch.get_num_threads()
@@ -107,6 +123,10 @@ class ModelRunner:
     @property
     def kv(self) -> KvMemory:
         return self._memory
+
+    @property
+    def embeddings(self) -> KvMemory | None:
+        return self._images.memory if self._images is not None else None
 
     @property
     def info(self) -> ModelInfo:
@@ -121,7 +141,7 @@ class ModelRunner:
             forward = gate.paused
             gate.paused, gate.is_pause_wanted = None, False
         else:
-            forward = ForwardPass(build_inputs(batch, self._memory.layout.block_size, self._eos_token_ids))
+            forward = ForwardPass(self._inputs(batch))
 
         def after_layer(layer: int) -> bool:
             forward.num_layers_done = layer + 1
@@ -145,8 +165,14 @@ class ModelRunner:
     def close(self) -> None:
         self._executor.shutdown()
         self._model = None  # its views hold the pool's mapping
+        if self._images is not None:
+            self._images.close()
         self._cache.close()
         self._memory.close()
+
+    def _inputs(self, batch: Batch) -> StepInputs:
+        inputs = build_inputs(batch, self._memory.layout.block_size, self._eos_token_ids)
+        return inputs if self._images is None else self._images.complete(inputs, batch)
 
     @torch.inference_mode()
     def _forward(self, forward: ForwardPass, after_layer: AfterLayer) -> list[SampledToken]:
@@ -156,8 +182,10 @@ class ModelRunner:
         is_small = inputs.num_tokens * decoder.num_weights < SMALL_STEP
         torch.set_num_threads(1 if is_small else self._num_threads)
         token_ids, last_tokens, step = to_device(inputs, decoder.device)
+        if inputs.images is not None and self._images is not None:
+            step = self._images.with_rope(step, inputs.images)
         attention.begin(step)
-        hidden = decoder.embed(token_ids) if forward.hidden is None else forward.hidden
+        hidden = self._embed(token_ids, inputs.images) if forward.hidden is None else forward.hidden
         hidden = decoder.run_layers(hidden, attention, after_layer, forward.num_layers_done)
         if forward.num_layers_done < self._memory.layout.num_layers:
             forward.hidden = hidden
@@ -167,6 +195,13 @@ class ModelRunner:
         if len(inputs.rows) < inputs.num_tokens:
             hidden = hidden.index_select(0, last_tokens)
         return sample(decoder.logits(hidden), inputs.rows)
+
+    def _embed(self, token_ids: torch.Tensor, image_tokens: ImageTokens | None) -> torch.Tensor:
+        assert self._model is not None, "closed"
+        hidden = self._model.decoder.embed(token_ids)
+        if image_tokens is not None and self._images is not None:
+            self._images.inject(hidden, image_tokens)
+        return hidden
 
     def _wait_for_device(self) -> None:
         """A GPU runs behind its host; what is reported must be in the pool."""
@@ -179,22 +214,3 @@ def _layer_groups(num_layers: int, num_groups: int) -> dict[int, range]:
     """By its last layer, each group of layers that is reported as one."""
     bounds = [num_layers * i // num_groups for i in range(num_groups + 1)]
     return {end - 1: range(begin, end) for begin, end in pairwise(bounds) if end > begin}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InvalidSettings("device", name, "no such device type; use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettings("device", name, "torch sees no CUDA device here")
-    return device
-
-
-def _dtype(name: str, config: ModelConfig) -> torch.dtype:
-    if name not in ("auto", *DTYPES):
-        raise InvalidSettings("dtype", name, f"use auto or one of {', '.join(DTYPES)}")
-    dtype: torch.dtype = getattr(torch, config.dtype if name == "auto" else name)
-    return dtype

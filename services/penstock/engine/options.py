@@ -19,6 +19,7 @@ class EngineOptions:
     block_size: int = 16  # tokens
     num_blocks: int = 0  # 0: as many as kv_memory_bytes holds
     kv_memory_bytes: int = 2**30
+    num_embedding_tokens: int = 16384  # of images at once, if the model takes any
     mock_costs: str = ""
 
     def count_blocks(self, token_bytes: int) -> int:

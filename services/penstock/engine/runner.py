@@ -33,6 +33,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def embeddings(self) -> KvMemory | None:
+        """The pool of images' embeddings, filled by encoders; None: the model takes no images."""
+        ...
+
+    @property
     def info(self) -> ModelInfo:
         """The model: its end tokens, context length and revision."""
         ...

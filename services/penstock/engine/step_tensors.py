@@ -15,6 +15,15 @@ from penstock.engine.sampler import SamplingRow
 
 
 @dataclass(frozen=True, slots=True)
+class ImageTokens:
+    """Of a step that runs tokens of images."""
+
+    positions: npt.NDArray[np.int64]  # [3, num_tokens], of every token: in time, row and column
+    places: npt.NDArray[np.int64]  # [num_image_tokens], among all tokens of the step
+    rows: npt.NDArray[np.int64]  # [num_image_tokens], slots in the pool of embeddings
+
+
+@dataclass(frozen=True, slots=True)
 class StepInputs:
     """One step on the host. Taken from the sequences before the step leaves the event loop, which may change them."""
 
@@ -28,6 +37,7 @@ class StepInputs:
     sampled_tokens: npt.NDArray[np.int64]  # place of each sampled item's last token among all tokens
     sampled_items: tuple[int, ...]  # their places in the batch
     rows: tuple[SamplingRow, ...]
+    images: ImageTokens | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -36,7 +46,7 @@ class StepInputs:
 
 def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) -> StepInputs:
     """Put decodes first, flatten all tokens."""
-    order = sorted(range(len(batch.items)), key=lambda i: batch.items[i].num_tokens > 1)
+    order = _order(batch)
     items = [batch.items[i] for i in order]
     query_lengths = tuple(item.num_tokens for item in items)
     context_lengths = tuple(item.end for item in items)
@@ -55,6 +65,11 @@ def build_inputs(batch: Batch, block_size: int, eos_token_ids: Sequence[int]) ->
         sampled_items=tuple(order[i] for i in sampled),
         rows=tuple(_sampling_row(items[i], eos_token_ids) for i in sampled),
     )
+
+
+def in_order(batch: Batch) -> list[ScheduledSequence]:
+    """As their tokens are flattened."""
+    return [batch.items[i] for i in _order(batch)]
 
 
 def to_device(inputs: StepInputs, device: torch.device) -> tuple[Tensor, Tensor, AttentionStep]:
@@ -90,6 +105,10 @@ def copy_at_once(inputs: StepInputs, device: torch.device) -> tuple[Tensor, Tens
         (num_sequences + 1, 2 * num_sequences + 1)
     )
     return wide.view(3, -1), sampled, starts, contexts, tables.view(num_sequences, -1)
+
+
+def _order(batch: Batch) -> list[int]:
+    return sorted(range(len(batch.items)), key=lambda i: batch.items[i].num_tokens > 1)
 
 
 def _flattened(items: Sequence[ScheduledSequence], num_decodes: int, block_size: int) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penstock.engine.checkpoint import Checkpoint
+from penstock.engine.checkpoint import VISION, Checkpoint
 from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.decoder import Decoder, DecoderLayer
 from penstock.engine.models.linear import Linear, make_linear
@@ -119,7 +119,8 @@ class _DecoderLoader:
     def load(self) -> Decoder:
         config = self._config
         tied = ("lm_head.weight",) if config.has_tied_embeddings else ()
-        self._checkpoint.check(expected_shapes(config, self._experts), IGNORED_SUFFIXES + tied)
+        vision = (VISION,) if config.images is not None else ()
+        self._checkpoint.check(expected_shapes(config, self._experts), IGNORED_SUFFIXES + tied, vision)
         embedding = self._take("model.embed_tokens.weight")
         head = embedding if config.has_tied_embeddings else self._take("lm_head.weight")
         layers = [self._layer(layer) for layer in range(config.num_layers)]

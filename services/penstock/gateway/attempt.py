@@ -52,11 +52,13 @@ class Attempt:
         "candidate",
         "decode",
         "ended",
+        "files",
         "generation",
         "handle",
         "is_accepted",
         "is_refused",
         "is_settled",
+        "num_images",
         "num_prefill_tokens",
         "prefill",
         "start",
@@ -69,12 +71,15 @@ class Attempt:
         generation: Generation,
         candidate: Candidate,
         on_end: Callable[["Attempt", PenstockError | None], None],
+        files: Sequence[bytes] = (),
     ) -> None:
         loop = asyncio.get_running_loop()
         self.start = start
         self.handle = start.request.handle
         self.generation = generation
         self.candidate = candidate
+        self.files = files  # of the request's images
+        self.num_images = 0  # that were encoded for it
         self.num_prefill_tokens = start.request.num_tokens
         self.blamed: Sequence[WorkerRef] = (candidate.ref,)  # should it end badly now; not to be asked again
         self.prefill: Holder | None = None
@@ -89,7 +94,7 @@ class Attempt:
         self._has_first_token = False
         self._early: dict[int, SampledToken] = {}  # decode tokens that came before the first one
         self._finish_reason: FinishReason | None = None  # so did the end
-        self._progress = (False, False, 0)
+        self._progress = (False, False, 0, 0)
         self._progress_s = 0.0
 
     # --- what the prefill worker says ---------------------------------------------------------------------------------
@@ -197,7 +202,8 @@ class Attempt:
 
     def stuck_for_s(self, now_s: float) -> float:
         """How long nothing has happened, as far as anyone has looked; a token costs nothing here."""
-        progress = (self.is_accepted, self.decode is not None, len(self.generation.output_token_ids))
+        num_tokens = len(self.generation.output_token_ids)
+        progress = (self.is_accepted, self.decode is not None, self.num_images, num_tokens)
         if progress != self._progress or self._progress_s == 0.0:
             self._progress, self._progress_s = progress, now_s
         return now_s - self._progress_s

@@ -3,7 +3,7 @@
 Life of a request: from here it is routed, prefilled, decoded and, should a worker die, resumed.
 
     generate() -> RequestDriver (one task) -> Routes          (RouterClient: one stream to the group's router)
-                                           -> WorkerSessions  (two streams per worker life; Attempt by handle)
+                                           -> WorkerSessions  (streams by worker life; Attempt by handle)
                                            -> WaitingQueue    (when every worker refuses)
     tokens:  decode stream -> DecodeListener -> Attempt -> Generation -> whoever reads it
 """
@@ -54,6 +54,7 @@ class RoutedDispatcher:
         self._sessions.on_capacity = self._queue.wake
         self._router = RouterClient(me, group, network, limits, now_s)
         self._router.on_membership = self._on_membership
+        self._sessions.images.workers = lambda: self._router.workers
         routes = Routes(self._router, self._sessions.in_flight, metrics, now_s)
         self._desk = Desk(routes, self._sessions, self._queue, limits, metrics, watch.tracer, itertools.count(1), now_s)
         self._liveness = Liveness(self._sessions, network, self._tasks, limits, now_s)
@@ -81,13 +82,13 @@ class RoutedDispatcher:
     def num_waiting(self) -> int:
         return len(self._queue)
 
-    def generate(self, request: Request) -> Generation:
+    def generate(self, request: Request, files: Sequence[bytes] = ()) -> Generation:
         request_id = request.request_id
         if request_id in self._drivers:
             raise InvalidRequest(f"A request with the id '{request_id}' is being answered already.", "request_id")
         self._answered.arrived(request)
         generation = Generation(request_id, partial(self._cancel, request_id), self._desk.now_s())
-        driver = RequestDriver(request, generation, self._desk)
+        driver = RequestDriver(request, generation, self._desk, files)
         task = self._tasks.start(driver.run(), partial(self._over, driver, generation))
         self._drivers[request_id] = driver, task
         return generation

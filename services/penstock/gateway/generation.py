@@ -138,8 +138,10 @@ class Dispatcher(Protocol):
     def num_waiting(self) -> int:
         """Requests in the one deadline-ordered queue, because every worker refused them."""
 
-    def generate(self, request: Request, tenant: str) -> Generation:
+    def generate(self, request: Request, tenant: str, files: Sequence[bytes] = ()) -> Generation:
         """Begin to answer `request`; returns at once, errors are raised by `Generation.next_tokens`.
+
+        `files` are those of `request.images`, in order: workers are given them as often as they need them.
 
         `request.request_id` must be unique among the live requests of the whole system (a client's `n=2` is two
         ids); attempt, handle and gateway_id are the dispatcher's to set.

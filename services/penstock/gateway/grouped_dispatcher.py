@@ -37,9 +37,9 @@ class GroupedDispatcher:
     def num_waiting(self) -> int:
         return sum(dispatcher.num_waiting for dispatcher in self._dispatchers.values())
 
-    def generate(self, request: Request, tenant: str) -> Generation:
+    def generate(self, request: Request, tenant: str, files: Sequence[bytes] = ()) -> Generation:
         traffic = Traffic(tenant, len(request.prompt_token_ids), request.sampling.max_tokens, request.priority)
-        return self._dispatchers[choose_group(traffic, self._rules, self._default)].generate(request)
+        return self._dispatchers[choose_group(traffic, self._rules, self._default)].generate(request, files)
 
     def membership(self) -> Sequence[MembershipView]:
         return [view for dispatcher in self._dispatchers.values() for view in dispatcher.membership()]

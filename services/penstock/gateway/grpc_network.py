@@ -11,6 +11,7 @@ from penstock.runtime import clock, rpc
 from penstock.runtime.channel import Channels
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import HoldingsRequest
+from penstock.wire.encode_messages import EncodeCalls, EncodeEvents
 from penstock.wire.messages import (
     DecodeCalls,
     JoinRequest,
@@ -42,6 +43,9 @@ class GrpcNetwork:
 
     def prefill(self, address: str, calls: AsyncIterator[PrefillCalls]) -> AsyncGenerator[PrefillEvents, None]:
         return _translated(stubs.prefill_serve(self._channels.get(address), clock.now_s), calls)
+
+    def encode(self, address: str, calls: AsyncIterator[EncodeCalls]) -> AsyncGenerator[EncodeEvents, None]:
+        return _translated(stubs.encoder_serve(self._channels.get(address), clock.now_s), calls)
 
     def decode(self, address: str, calls: AsyncIterator[DecodeCalls]) -> AsyncGenerator[StepOutputs, None]:
         return _translated(stubs.decode_stream(self._channels.get(address)), calls)

@@ -16,7 +16,7 @@ from penstock.gateway.worker_sessions import WorkerSessions
 
 PREDICTION_SLACK = 10.0  # a first token this many times later than predicted will not come
 
-AnySession = WorkerSession[Any, Any, Any]
+AnySession = WorkerSession[Any, Any, Any, Any]
 
 
 class Liveness:

@@ -32,6 +32,7 @@ class GatewayMetrics:
         self._add_tokens()
         self._add_sequences()
         self._add_requests()
+        self._add_images()
         self._add_dispatch()
         self._add_losses()
 
@@ -141,6 +142,19 @@ class GatewayMetrics:
         self.cancellations = add.numbers(cancellations)
         self.open_streams = add.number(streams)
         self.remembered = add.numbers(remembered)
+
+    def _add_images(self) -> None:
+        """Touched once per image of a request."""
+        add = self._metrics
+        images = counter(
+            "penstock_images_total",
+            "images",
+            "Of requests, by where they came from (data, url) and outcome (read, refused).",
+            ("source", "outcome"),
+        )
+        image = histogram("penstock_image_read_seconds", "seconds", "From its URL to a checked file.")
+        self.images = add.numbers(images)
+        self.image_s = add.histogram(image)
 
     def _add_dispatch(self) -> None:
         """Touched by the dispatcher, a few times per request."""

@@ -1,4 +1,4 @@
-"""What the gateway reads of a model folder: its tokenizer, and how long a context may be."""
+"""What the gateway reads of a model folder: its tokenizer, how long a context may be, what it makes of images."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.core.errors import InvalidSettings, UnsupportedModel
 from penstock.gateway.api.service import ServedModel
+from penstock.gateway.images.vision import load_vision
 from penstock.gateway.text.tokenizer import load_tokenizer
 
 
@@ -19,8 +20,11 @@ def load_model_folder(folder: Path, served_name: str, created_s: int) -> ServedM
         config = json.loads(file.read_text("utf8"))
     except ValueError as error:
         raise UnsupportedModel(f"{file} is not valid JSON: {error}.") from error
-    tokenizer = load_tokenizer(folder, int(config.get("vocab_size", 0)))
-    return ServedModel(served_name or folder.resolve().name, tokenizer, max_context_tokens(config), created_s)
+    vision = load_vision(folder, config)
+    language = {**config, **(config.get("text_config") or {})}  # newer folders of models that see have it apart
+    tokenizer = load_tokenizer(folder, int(language.get("vocab_size", 0)))
+    name = served_name or folder.resolve().name
+    return ServedModel(name, tokenizer, max_context_tokens(language), created_s, vision)
 
 
 def max_context_tokens(config: Mapping[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
+from penstock.wire.encode_messages import EncodeCalls, EncodeEvents
 from penstock.wire.messages import (
     DecodeCalls,
     JoinRequest,
@@ -26,6 +27,9 @@ class Network(Protocol):
 
     def prefill(self, address: str, calls: AsyncIterator[PrefillCalls]) -> AsyncGenerator[PrefillEvents, None]:
         """Open a stream to a worker that prefills."""
+
+    def encode(self, address: str, calls: AsyncIterator[EncodeCalls]) -> AsyncGenerator[EncodeEvents, None]:
+        """Open a stream to a worker that encodes images."""
 
     def decode(self, address: str, calls: AsyncIterator[DecodeCalls]) -> AsyncGenerator[StepOutputs, None]:
         """Open a stream to a worker that decodes."""

@@ -1,9 +1,9 @@
-"""What prefill workers say: verdicts, first tokens, hand-offs, failures.
+"""What prefill workers say: verdicts, wanted images, first tokens, hand-offs, failures.
 
 Life of a request: steps 4 to 7, as the gateway hears them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from penstock.core.types import WorkerRef
 from penstock.gateway.attempt import Attempt, Holder
@@ -23,11 +23,13 @@ class PrefillListener:
         self,
         attempts: Mapping[int, Attempt],
         find_decode: Callable[[WorkerRef], Holder | None],
+        on_wanted: Callable[[Attempt, Sequence[int]], None],
         on_capacity: Callable[[], None],
         now_s: Callable[[], float],
     ) -> None:
         self._attempts = attempts
         self._find_decode = find_decode
+        self._on_wanted = on_wanted
         self._on_capacity = on_capacity
         self._now_s = now_s
 
@@ -48,6 +50,9 @@ class PrefillListener:
         for refused in events.refused:
             if attempt := self._attempts.get(refused.handle):
                 attempt.refused(refused.error)
+        for wanted in events.wanted_images:
+            if attempt := self._attempts.get(wanted.handle):
+                self._on_wanted(attempt, wanted.indices)
 
     def _progress(self, events: PrefillEvents) -> None:
         for first in events.first_tokens:

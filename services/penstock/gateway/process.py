@@ -16,10 +16,13 @@ from penstock.core.timeline import Slo
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
 from penstock.gateway.api.request_log import RequestLog
-from penstock.gateway.api.service import ApiLimits, Service
+from penstock.gateway.api.service import ApiLimits, ServedModel, Service
 from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.gateway.grouped_dispatcher import GroupedDispatcher
 from penstock.gateway.grpc_network import GrpcNetwork
+from penstock.gateway.images.addresses import is_any, is_public
+from penstock.gateway.images.fetch import Fetcher
+from penstock.gateway.images.reader import ImageLimits, ImageReader
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.model_folder import load_model_folder
@@ -54,6 +57,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
         dispatcher = _dispatcher(settings, rules, Watch(metrics, tracer), channels)
         stack.push_async_callback(dispatcher.close)
         metrics.watch_load(lambda: dispatcher.num_requests, lambda: dispatcher.num_waiting)
+        images = _images(settings, model, metrics)
+        if images is not None:
+            stack.callback(images.close)
         service = Service(
             gateway_id=settings.gateway_id,
             model=model,
@@ -67,10 +73,21 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
             requests=RequestLog(metrics),
             tracer=tracer,
             objectives=Slo(settings.ttft_slo_s, settings.tpot_slo_s),
+            images=images,
         )
         await dispatcher.start()
         await serve_http(App(service), listener, stop, settings.drain_timeout_s)
     return 0
+
+
+def _images(settings: GatewaySettings, model: ServedModel, metrics: GatewayMetrics) -> ImageReader | None:
+    """For a model that sees."""
+    if model.vision is None:
+        return None
+    limits = ImageLimits(settings.max_num_images, settings.max_image_bytes)
+    rules = {"public": is_public, "any": is_any}
+    fetcher = Fetcher(rules[settings.image_urls]) if settings.image_urls in rules else None
+    return ImageReader(model.vision, limits, fetcher, metrics, clock.now_s)
 
 
 def _dispatcher(

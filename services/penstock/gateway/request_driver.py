@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS, hash_blocks
-from penstock.core.errors import DeadlineExceeded, NoWorkers, Overloaded, PenstockError, RequestCancelled, WorkerLost
+from penstock.core.errors import (
+    DeadlineExceeded,
+    NoWorkers,
+    Overloaded,
+    PenstockError,
+    RequestCancelled,
+    UnreadableImage,
+    WorkerLost,
+)
+from penstock.core.images import hashed_token_ids
 from penstock.core.patience import Patience
 from penstock.core.policies.forwarding import (
     WorkerLife,
@@ -55,8 +64,9 @@ class Desk:
 class RequestDriver:
     """One task per request; it sleeps while the tokens stream."""
 
-    def __init__(self, request: Request, generation: Generation, desk: Desk) -> None:
+    def __init__(self, request: Request, generation: Generation, desk: Desk, files: Sequence[bytes] = ()) -> None:
         self._request = request
+        self.files = files  # of the request's images; kept to its end, for every attempt may need them
         self._generation = generation
         self._desk = desk
         self._patience = Patience(request.first_token_deadline_s, request.priority, next(desk.numbers), desk.now_s())
@@ -108,6 +118,8 @@ class RequestDriver:
             self._lost.clear()  # better one that failed before than none
             await self._wait_for_workers(error)
             return
+        if isinstance(error, UnreadableImage):
+            raise error
         self._num_losses += 1
         self._generation.num_resumes += 1
         self._desk.metrics.resumes.add(error.code)
@@ -203,7 +215,7 @@ class RequestDriver:
             self._trace.end_attempt(attempt, begun, error)
 
         start = PrefillStart(self._as_attempt(begun.traceparent), decodes)
-        attempt = Attempt(start, self._generation, candidate, ended)
+        attempt = Attempt(start, self._generation, candidate, ended, self.files)
         self._desk.sessions.offer(attempt)
         return attempt
 
@@ -229,7 +241,8 @@ class RequestDriver:
         output = tuple(self._generation.output_token_ids)
         hashes = self._request.block_hashes
         if output and hashes:
-            fresh = (*self._request.prompt_token_ids, *output)[len(hashes) * HASH_BLOCK_TOKENS :]
+            known = hashed_token_ids((*self._request.prompt_token_ids, *output), self._request.images)
+            fresh = known[len(hashes) * HASH_BLOCK_TOKENS :]
             hashes = (*hashes, *hash_blocks(fresh, parent=hashes[-1]))
         attempt = self._num_attempts
         self._num_attempts += 1

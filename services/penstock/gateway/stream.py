@@ -22,10 +22,12 @@ class Stream(Generic[Item, Calls, Events]):
         open_stream: Callable[[AsyncIterator[Calls]], AsyncGenerator[Events, None]],
         hello: Calls,
         pack: Callable[[list[Item]], Calls],
+        max_items: int = MAX_ITEMS_PER_MESSAGE,
     ) -> None:
         self._open_stream = open_stream
         self._hello = hello
         self._pack = pack
+        self._max_items = max_items
         self._outbox: Outbox[Item] = Outbox()
 
     def send(self, item: Item) -> bool:
@@ -47,5 +49,5 @@ class Stream(Generic[Item, Calls, Events]):
     async def _calls(self) -> AsyncIterator[Calls]:
         yield self._hello
         async for items in self._outbox.batches():
-            for first in range(0, len(items), MAX_ITEMS_PER_MESSAGE):
-                yield self._pack(items[first : first + MAX_ITEMS_PER_MESSAGE])
+            for first in range(0, len(items), self._max_items):
+                yield self._pack(items[first : first + self._max_items])

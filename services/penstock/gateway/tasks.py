@@ -6,6 +6,12 @@ from contextvars import Context
 from typing import Any
 
 
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first in a TaskGroup, for callers who know nothing of groups."""
+    first = errors.exceptions[0]
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first
+
+
 class OwnedTasks:
     """Like a TaskGroup, but a failing task ends only what it was for: `on_end` tells, with the error if there is one.
 

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from penstock.core.errors import WorkerLost
+from penstock.core.errors import PenstockError, WorkerLost
 from penstock.core.policies.forwarding import WorkerLife, life_of
 from penstock.core.types import WorkerRef
-from penstock.gateway.attempt import Attempt
 from penstock.gateway.stream import Stream
 
 Item = TypeVar("Item")
@@ -15,7 +14,20 @@ Calls = TypeVar("Calls")
 Events = TypeVar("Events")
 
 
-class WorkerSession(Generic[Item, Calls, Events]):
+class Dependent(Protocol):
+    """An attempt, or whatever else depends on a worker."""
+
+    @property
+    def handle(self) -> int: ...
+
+    def end(self, error: PenstockError | None, /) -> None:
+        """The worker is lost."""
+
+
+Held = TypeVar("Held", bound=Dependent)
+
+
+class WorkerSession(Generic[Item, Calls, Events, Held]):
     """Ends once, whoever notices first: the stream, a probe, or the membership. Then every attempt on it is told."""
 
     def __init__(self, ref: WorkerRef, stream: Stream[Item, Calls, Events], now_s: Callable[[], float]) -> None:
@@ -23,7 +35,7 @@ class WorkerSession(Generic[Item, Calls, Events]):
         self.life: WorkerLife = life_of(ref)
         self.heard_s = now_s()
         self.is_lost = False
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Held] = {}
         self.task: asyncio.Task[None] | None = None  # runs `run`
         self.reason = "the stream ended"
         self._stream = stream
@@ -50,14 +62,14 @@ class WorkerSession(Generic[Item, Calls, Events]):
     def silent_s(self) -> float:
         return self._now_s() - self.heard_s
 
-    def hold(self, attempt: Attempt) -> None:
+    def hold(self, attempt: Held) -> None:
         """The clock of silence starts with the first attempt: an idle worker has nothing to say."""
         assert not self.is_lost, "whoever looks for a session passes over lost ones"
         if not self.attempts:
             self.heard_s = self._now_s()
         self.attempts[attempt.handle] = attempt
 
-    def let_go(self, attempt: Attempt) -> None:
+    def let_go(self, attempt: Held) -> None:
         self.attempts.pop(attempt.handle, None)
 
     def lose(self, reason: str) -> None:

@@ -10,6 +10,7 @@ from penstock.core.policies.forwarding import InFlight, WorkerLife, life_of
 from penstock.core.types import WorkerRef, WorkerState
 from penstock.gateway.attempt import Attempt
 from penstock.gateway.decode_listener import DecodeListener, pack_decode_calls
+from penstock.gateway.image_errands import EncodeSession, ImageErrands, pack_encode_calls
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.network import Network
@@ -17,10 +18,12 @@ from penstock.gateway.prefill_listener import PrefillListener, pack_prefill_call
 from penstock.gateway.stream import Stream
 from penstock.gateway.tasks import OwnedTasks
 from penstock.gateway.worker_session import WorkerSession
+from penstock.wire.encode_messages import EncodeCalls
 from penstock.wire.messages import DecodeCalls, Hello, PrefillCalls, PrefillEvents, PrefillStart, StepOutputs
 
-PrefillSession = WorkerSession[PrefillStart | int, PrefillCalls, PrefillEvents]
-DecodeSession = WorkerSession[int, DecodeCalls, StepOutputs]
+PrefillSession = WorkerSession[PrefillStart | int, PrefillCalls, PrefillEvents, Attempt]
+DecodeSession = WorkerSession[int, DecodeCalls, StepOutputs, Attempt]
+AnySession = WorkerSession[Any, Any, Any, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,11 @@ class WorkerSessions:
         self._suspects: dict[WorkerLife, float] = {}  # lost a moment ago; until when to try them last
         self._prefills: dict[WorkerLife, PrefillSession] = {}
         self._decodes: dict[WorkerLife, DecodeSession] = {}
-        self._prefill_listener = PrefillListener(self.attempts, self._find_decode, self._has_capacity, now_s)
+        self._encodes: dict[WorkerLife, EncodeSession] = {}
+        self.images = ImageErrands(self._encode, self.suspects, now_s)
+        self._prefill_listener = PrefillListener(
+            self.attempts, self._find_decode, self.images.want, self._has_capacity, now_s
+        )
         self._decode_listener = DecodeListener(self.attempts, now_s)
 
     def offer(self, attempt: Attempt) -> None:
@@ -68,6 +75,7 @@ class WorkerSessions:
         Even of one that is finished, unless it is settled: its prefill worker may be looking for another to begin it.
         """
         del self.attempts[attempt.handle]
+        self.images.ended(attempt)
         if attempt.is_refused or (error is None and attempt.is_settled):
             return
         if prefill := self._prefills.get(life_of(attempt.candidate.ref)):
@@ -76,11 +84,12 @@ class WorkerSessions:
             if decode := self._decodes.get(life_of(ref)):
                 decode.send(attempt.handle)
 
-    def all(self) -> Iterator[WorkerSession[Any, Any, Any]]:
+    def all(self) -> Iterator[AnySession]:
         yield from list(self._prefills.values())
+        yield from list(self._encodes.values())
         yield from list(self._decodes.values())
 
-    def lose(self, session: WorkerSession[Any, Any, Any], reason: str) -> None:
+    def lose(self, session: AnySession, reason: str) -> None:
         """Give a worker up: every attempt on this stream goes on elsewhere, and others try this worker last."""
         logger.warning("worker %s was lost: %s", session.ref.worker_id, reason)
         if session.life not in self._suspects:  # a worker's two streams break together
@@ -150,6 +159,19 @@ class WorkerSessions:
             self._run(session, self._prefill_listener.on_events, self._prefills)
         return session
 
+    def _encode(self, ref: WorkerRef) -> EncodeSession:
+        session = self._encodes.get(life_of(ref))
+        if session is None or session.is_lost:
+            stream = Stream(
+                lambda calls: self._network.encode(ref.address, calls),
+                EncodeCalls(hello=self._hello(ref)),
+                pack_encode_calls,
+                max_items=1,  # files may be large
+            )
+            opened = session = self._encodes[life_of(ref)] = WorkerSession(ref, stream, self._now_s)
+            self._run(session, lambda events: self.images.on_events(opened, events), self._encodes)
+        return session
+
     def _decode(self, ref: WorkerRef) -> DecodeSession:
         session = self._decodes.get(life_of(ref))
         if session is None or session.is_lost:
@@ -167,7 +189,7 @@ class WorkerSessions:
 
     def _run(
         self,
-        session: WorkerSession[Any, Any, Any],
+        session: AnySession,
         on_events: Callable[[Any], None],
         sessions: dict[WorkerLife, Any],
     ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 
+from penstock.core.embeddings import wanted_images
 from penstock.core.errors import PenstockError, StaleAttempt
 from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.timeline import Stage
@@ -16,7 +17,15 @@ from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
 from penstock.prefill.handoff import Handoff, HandoffLimits
 from penstock.prefill.links import DecodeLinks
 from penstock.runtime.outbox import Outbox
-from penstock.wire.messages import FirstToken, HandedOff, PrefillEnded, PrefillEvents, PrefillStart, StageSpan
+from penstock.wire.messages import (
+    FirstToken,
+    HandedOff,
+    PrefillEnded,
+    PrefillEvents,
+    PrefillStart,
+    StageSpan,
+    WantedImages,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +96,18 @@ class Prefiller:
             remote = [ref for ref in start.decode_candidates if ref.worker_id != self.me.worker_id]
             handoff = Handoff(sequence, remote, self._links.get, self._new_reservation_id, self._limits, self._now_s)
         self._prefills[request.gateway_id, request.handle] = Prefill(sequence, outbox, handoff)
-        outbox.put(PrefillEvents(accepted_handles=[request.handle]))
+        wanted = wanted_images(sequence)
+        outbox.put(
+            PrefillEvents(
+                accepted_handles=[request.handle],
+                wanted_images=[WantedImages(request.handle, wanted)] if wanted else (),
+            )
+        )
+
+    def find(self, key: RequestKey) -> Sequence | None:
+        """A prompt that is being computed here."""
+        prefill = self._prefills.get(key)
+        return prefill.sequence if prefill else None
 
     def cancel(self, key: RequestKey) -> None:
         """Stop one request, wherever it stands here."""
@@ -103,7 +123,12 @@ class Prefiller:
 
     def fail_all(self, error: PenstockError) -> None:
         """Tell every gateway to begin its requests elsewhere."""
-        for key, prefill in list(self._prefills.items()):
+        for key in list(self._prefills):
+            self.fail(key, error)
+
+    def fail(self, key: RequestKey, error: PenstockError) -> None:
+        """Tell the gateway of one request to begin it elsewhere."""
+        if prefill := self._prefills.get(key):
             prefill.outbox.put(PrefillEvents(failed=[PrefillEnded(key[1], error)]))
             self.cancel(key)
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _PARENT_PID = "PENSTOCK_PARENT_PID"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+IMAGE_URLS = ("none", "public", "any")
 
 
 def _unique_id() -> str:
@@ -58,6 +59,9 @@ class GatewaySettings:
     default_max_tokens: int = setting(1024, "output tokens of a chat request that names no limit", minimum=1)
     max_body_bytes: int = setting(4 * 2**20, "largest request body", minimum=1024)
     max_num_choices: int = setting(16, "largest `n` times prompts of one request", minimum=1)
+    image_urls: str = setting("public", "image URLs it fetches: any may be of the local network", choices=IMAGE_URLS)
+    max_num_images: int = setting(16, "images of one request", minimum=1)
+    max_image_bytes: int = setting(10 * 2**20, "largest image file; a request: twice that", minimum=1024, maximum=2**25)
     api_keys: tuple[str, ...] = setting((), "accepted bearer tokens, KEY or TENANT:KEY; none: everyone", is_secret=True)
     drain_timeout_s: float = setting(10.0, "how long open streams may finish after SIGTERM", minimum=0)
     tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
@@ -119,6 +123,7 @@ class WorkerSettings:
     scheduler_address: str = setting("127.0.0.1:8100", "host:port of the scheduler")
     block_size: int = setting(16, "tokens per KV block", minimum=1)
     num_blocks: int = setting(0, "KV blocks; 0: as many as kv_memory_bytes holds", minimum=0)
+    encodes_images: bool = setting(True, "encode images here too, if the model takes any")
     kv_memory_bytes: int = setting(2**30, "size of the KV pool, such as 4GiB", minimum=2**20)
     max_num_sequences: int = setting(256, "sequences running at once", minimum=1)
     max_batch_tokens: int = setting(2048, "tokens of one step; longer prompts run in chunks", minimum=16)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
+from penstock.core.sequence_prefix import enter_full_blocks
 from penstock.core.sequences import SequenceBook, SequenceOwner
 from penstock.core.step import Items, Step
 from penstock.core.step_planning import StepPlanner, owned_by
@@ -168,7 +169,7 @@ class SimulatedEngine:
         self.book.begin_step(run.items)
         for sequence in sequences:
             if sequence.block_hashes:
-                self.book.enter_full_blocks(sequence)
+                enter_full_blocks(sequence, self.book.pool)
         self.on_run(sequences, times_s)
 
     def _cut(self, run: Run) -> None:

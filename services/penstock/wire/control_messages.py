@@ -129,3 +129,5 @@ class Holdings:
     num_request_tasks: int = 0
     num_open_files: int = 0
     num_quarantined_blocks: int = 0
+    num_embedding_pages: int = 0
+    num_images: int = 0

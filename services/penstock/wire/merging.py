@@ -6,6 +6,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
+from penstock.wire.encode_messages import EncodeCalls, EncodeEvents
 from penstock.wire.messages import (
     DecodeCalls,
     LinkCalls,
@@ -18,7 +19,17 @@ from penstock.wire.messages import (
 )
 
 Merged = TypeVar(
-    "Merged", PrefillCalls, PrefillEvents, DecodeCalls, StepOutputs, LinkCalls, LinkEvents, RouteCalls, RouteEvents
+    "Merged",
+    PrefillCalls,
+    PrefillEvents,
+    EncodeCalls,
+    EncodeEvents,
+    DecodeCalls,
+    StepOutputs,
+    LinkCalls,
+    LinkEvents,
+    RouteCalls,
+    RouteEvents,
 )
 
 

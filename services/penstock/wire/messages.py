@@ -83,6 +83,14 @@ class HandedOff:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedImages:
+    """Images of a request accepted in the same message whose embeddings the worker lacks."""
+
+    handle: int
+    indices: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class PrefillEvents:
     accepted_handles: Sequence[int] = ()
     refused: Sequence[PrefillEnded] = ()
@@ -90,6 +98,7 @@ class PrefillEvents:
     handed_off: Sequence[HandedOff] = ()
     failed: Sequence[PrefillEnded] = ()
     has_capacity: bool = False
+    wanted_images: Sequence[WantedImages] = ()
 
 
 # --- gateway <-> decode ----------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import grpc
 
+from penstock.wire import encode_messages as e
 from penstock.wire import messages as m
-from penstock.wire.codec import decode, link, prefill, scheduler
+from penstock.wire.codec import decode, encoder, link, prefill, scheduler
 from penstock.wire.method import Method, StreamHandler, UnaryHandler, add_service
-from penstock.wire.v1 import decode_pb2, prefill_pb2, scheduler_pb2
+from penstock.wire.v1 import decode_pb2, encoder_pb2, prefill_pb2, scheduler_pb2
 
 Now = Callable[[], float]
 
@@ -23,6 +24,17 @@ def _prefill_serve(now_s: Now) -> Method[m.PrefillCalls, m.PrefillEvents]:
         lambda data: prefill.calls_from_wire(prefill_pb2.PrefillCalls.FromString(data), now_s()),
         prefill.events_to_wire,
         lambda data: prefill.events_from_wire(prefill_pb2.PrefillEvents.FromString(data)),
+    )
+
+
+def _encoder_serve(now_s: Now) -> Method[e.EncodeCalls, e.EncodeEvents]:
+    return Method(
+        "Encoder",
+        "Serve",
+        lambda calls: encoder.calls_to_wire(calls, now_s()),
+        lambda data: encoder.calls_from_wire(encoder_pb2.EncodeCalls.FromString(data), now_s()),
+        encoder.events_to_wire,
+        lambda data: encoder.events_from_wire(encoder_pb2.EncodeEvents.FromString(data)),
     )
 
 
@@ -91,6 +103,12 @@ def prefill_serve(
     return _prefill_serve(now_s).stream(channel)
 
 
+def encoder_serve(
+    channel: grpc.aio.Channel, now_s: Now
+) -> "grpc.aio.StreamStreamMultiCallable[e.EncodeCalls, e.EncodeEvents]":
+    return _encoder_serve(now_s).stream(channel)
+
+
 def decode_stream(
     channel: grpc.aio.Channel,
 ) -> "grpc.aio.StreamStreamMultiCallable[m.DecodeCalls, m.StepOutputs]":
@@ -130,6 +148,10 @@ def membership_join(channel: grpc.aio.Channel) -> "grpc.aio.UnaryUnaryMultiCalla
 
 def add_prefill(server: grpc.aio.Server, serve: StreamHandler[m.PrefillCalls, m.PrefillEvents], now_s: Now) -> None:
     add_service(server, "Prefill", _prefill_serve(now_s).stream_handler(serve))
+
+
+def add_encoder(server: grpc.aio.Server, serve: StreamHandler[e.EncodeCalls, e.EncodeEvents], now_s: Now) -> None:
+    add_service(server, "Encoder", _encoder_serve(now_s).stream_handler(serve))
 
 
 def add_decode(

@@ -5,27 +5,29 @@ decode/, which know nothing of each other.
 """
 
 import asyncio
-import importlib
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from penstock import __version__
-from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, PenstockError, WorkerLost
-from penstock.core.policies.admission import AdmissionLimits
-from penstock.core.policies.batching import BatchLimits
-from penstock.core.schedule import Schedule
-from penstock.core.types import Role, WorkerRef, WorkerState
+from penstock.core.errors import (
+    BlocksExhausted,
+    ChangeRefused,
+    Draining,
+    IncarnationMismatch,
+    PenstockError,
+    WorkerLost,
+)
+from penstock.core.types import Role, Sequence, WorkerRef, WorkerState
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
 from penstock.decode.service import DecodeService
 from penstock.engine.drain import wait_until_empty
-from penstock.engine.loop import EngineLoop
-from penstock.engine.options import Build, EngineOptions
+from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.runner import Runner
 from penstock.prefill.handoff import HandoffLimits
+from penstock.prefill.image_intake import ImageIntake
 from penstock.prefill.links import DecodeLinks
 from penstock.prefill.loop import Prefiller
 from penstock.prefill.service import PrefillService
@@ -45,13 +47,13 @@ from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
+from penstock.worker.encode_metrics import EncodeMetrics
+from penstock.worker.encoding import Encoding
+from penstock.worker.engines import build_engine_loop, build_image_encoder_beside, build_runner
 from penstock.worker.metrics import WorkerMetrics, WorkerParts
 from penstock.worker.registration import Registration
 from penstock.worker.service import Orders, WorkerService
 from penstock.worker.step_meter import StepMeter
-
-ENGINES = {"torch": "penstock.engine.model_runner", "mock": "penstock.engine.mock_runner"}
-"""Loaded by name, so that a mock worker never pays for torch."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
     """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
     registry = process_registry()
     with tracing(settings.role, settings.worker_id, registry) as tracer:
-        worker = Worker(settings, build_runner(settings), tracer)
+        runner = build_runner(settings)
+        worker = Worker(settings, runner, tracer, build_image_encoder_beside(settings, runner))
         try:
             await worker.start(stop, registry)
             return await worker.run(stop)
@@ -68,26 +71,12 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
             await worker.close()
 
 
-def build_runner(settings: WorkerSettings) -> Runner:
-    """Load the model, or its mock."""
-    build: Build = importlib.import_module(ENGINES[settings.engine]).build
-    return build(
-        EngineOptions(
-            folder=Path(settings.model),
-            device=settings.device,
-            dtype=settings.dtype,
-            block_size=settings.block_size,
-            num_blocks=settings.num_blocks,
-            kv_memory_bytes=settings.kv_memory_bytes,
-            mock_costs=settings.mock_costs,
-        )
-    )
-
-
 class Worker:
     """The parts of one worker process and how they hold on to each other."""
 
-    def __init__(self, settings: WorkerSettings, runner: Runner, tracer: Tracer = OFF) -> None:
+    def __init__(
+        self, settings: WorkerSettings, runner: Runner, tracer: Tracer = OFF, images: ImageEncoder | None = None
+    ) -> None:
         self._settings = settings
         self._role = Role(settings.role)
         self._group = settings.group
@@ -107,20 +96,17 @@ class Worker:
         self._receiver = KvReceiver(me)
         self._sender = KvSender(runner.kv, self._policy, me)
         self._steps = StepMeter(runner)
-        schedule = Schedule(
-            BatchLimits(settings.max_batch_tokens, settings.max_num_sequences),
-            order=settings.prefill_order,
-            tpot_slo_s=settings.tpot_slo_s or float("inf"),
-        )
-        admission = AdmissionLimits(
-            settings.max_num_sequences, 2 * settings.max_batch_tokens, is_by_deadline=schedule.is_by_deadline
-        )
-        self._engine = EngineLoop(self._steps, schedule, admission, clock.now_s)
+        self._engine = build_engine_loop(settings, self._steps)
         book = self._engine.book
         self._decoder = Decoder(book, clock.now_s, tracer)
         self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)
         self._links = DecodeLinks(me, runner.info.revision, self._sender, self._open_link)
         self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
+        book.on_stranded = self._hand_back
+        self._encoding: Encoding | None = None
+        if images is not None and runner.embeddings is not None:
+            image_intake = ImageIntake(book, runner.embeddings, self._prefiller.find)
+            self._encoding = Encoding(images, self._ref, image_intake.deliver, tracer)
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
@@ -133,7 +119,8 @@ class Worker:
             stop.set()
 
         await self._receiver.start(self._runner.kv, self._policy)
-        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, Orders(begin_drain, self.flip))
+        orders, encoder = Orders(begin_drain, self.flip), self._encoding.encoder if self._encoding else None
+        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, encoder)
         prefill_service, decode_service = self._prefill_service, self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
         self._server.add(
@@ -144,6 +131,8 @@ class Worker:
                 server, worker_service.drain, worker_service.flip, worker_service.holdings
             )
         )
+        if self._encoding is not None:
+            self._encoding.serve(self._server)
         address = await self._server.start(self._settings.address)
         self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
         self._prefiller.me = self._ref
@@ -151,6 +140,8 @@ class Worker:
             self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
         )
         registry.register(WorkerMetrics(self._ref.worker_id, self._runner.info.name, self._parts()))
+        if encoder is not None:
+            registry.register(EncodeMetrics(self._ref.worker_id, self._runner.info.name, encoder))
         self._metrics_address = serve_status(registry, self._settings.metrics_address, lambda: self._server.is_serving)
         await self._server.set_serving(True)
         log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
@@ -158,14 +149,15 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
         async with asyncio.TaskGroup() as tasks:
-            engine = tasks.create_task(self._engine.run())
-            registration = tasks.create_task(self._registration.run())
+            running = [tasks.create_task(self._engine.run()), tasks.create_task(self._registration.run())]
             mover = tasks.create_task(self._move_when_told())
+            if self._encoding is not None:
+                running.append(tasks.create_task(self._encoding.encoder.run()))
             await stop.wait()
             mover.cancel()
             await self._drain()
-            registration.cancel()
-            engine.cancel()
+            for task in running:
+                task.cancel()
         return 0
 
     async def close(self) -> None:
@@ -174,12 +166,16 @@ class Worker:
         self._prefiller.fail_all(self._farewell)
         self._decoder.fail_all(self._farewell)
         self._intake.withdraw_all()
+        if self._encoding is not None:
+            await self._encoding.hand_back(self._farewell)
         await self._prefiller.close()
         await self._links.close()
         await self._sender.close()
         await self._server.stop(grace_s=0.5)
         await self._receiver.close()
         await self._channels.close()
+        if self._encoding is not None:
+            self._encoding.close()
         self._runner.close()
 
     def flip(self, request: FlipRequest) -> FlipResponse:
@@ -220,6 +216,13 @@ class Worker:
             self._engine.book.is_draining = False
             self._registration.announce()
 
+    def _hand_back(self, sequence: Sequence) -> None:
+        """A sequence that was preempted and whose images are not here: it is computed again elsewhere."""
+        key = sequence.request.gateway_id, sequence.request.handle
+        error = BlocksExhausted("The sequence had to make room, and the embeddings of its images are not here.")
+        self._decoder.fail(key, error)
+        self._prefiller.fail(key, error)
+
     def state(self) -> WorkerState:
         """How the worker is, for a heartbeat. Metrics show what it last said: their thread may not walk the books."""
         settings, book, costs = self._settings, self._engine.book, self._engine.costs
@@ -245,6 +248,7 @@ class Worker:
             is_draining=book.is_draining,
             transports=self._links.transports,
             version=__version__,
+            encodes_images=self._encoding is not None,
         )
         return self._told
 

@@ -10,6 +10,7 @@ import psutil
 from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook
 from penstock.decode.intake import Intake
+from penstock.encoder.loop import Encoder
 from penstock.prefill.loop import Prefiller
 from penstock.runtime import rpc
 from penstock.wire.control_messages import (
@@ -33,11 +34,19 @@ class Orders:
 class WorkerService:
     """Drain, flip and count."""
 
-    def __init__(self, book: SequenceBook, prefiller: Prefiller, intake: Intake, orders: Orders) -> None:
+    def __init__(
+        self,
+        book: SequenceBook,
+        prefiller: Prefiller,
+        intake: Intake,
+        orders: Orders,
+        encoder: Encoder | None = None,
+    ) -> None:
         self._book = book
         self._prefiller = prefiller
         self._intake = intake
         self._orders = orders
+        self._encoder = encoder
 
     async def drain(self, request: DrainRequest, _context: "grpc.aio.ServicerContext[Any, Any]") -> DrainResponse:
         """Take nothing new from now on; the process ends when its sequences have, or after the timeout."""
@@ -60,4 +69,6 @@ class WorkerService:
             num_request_tasks=self._prefiller.num_tasks,
             num_open_files=psutil.Process().num_fds(),
             num_quarantined_blocks=self._intake.reservations.num_quarantined_blocks,
+            num_embedding_pages=self._book.embeddings.pool.num_referenced if self._book.embeddings else 0,
+            num_images=self._encoder.num_errands if self._encoder else 0,
         )

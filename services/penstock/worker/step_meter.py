@@ -26,6 +26,10 @@ class StepMeter:
         return self._runner.kv
 
     @property
+    def embeddings(self) -> KvMemory | None:
+        return self._runner.embeddings
+
+    @property
     def info(self) -> ModelInfo:
         return self._runner.info
 

@@ -1,6 +1,7 @@
 """The whole backend against the torch one: mixed steps, layers with and without a window, one pool each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -61,6 +62,23 @@ def test_agrees_with_the_torch_backend_in_every_layer(lengths: list[int], contex
         torch.testing.assert_close(
             triton.attend(layer, query), plain.attend(layer, expected_query), atol=2e-6, rtol=2e-5
         )
+
+
+def test_a_step_may_bring_a_rope_table_of_its_own() -> None:
+    generator = torch.Generator().manual_seed(2)
+    rope = torch.randn(64, 16, generator=generator)
+    pool = torch.zeros(2, 2, 12, BLOCK_SIZE, 2, 16)
+    step, qkv = _step([1, 4], [17, 30]), torch.randn(5, 8, 16, generator=generator)
+    other = replace(step, rope=rope[step.positions], positions=torch.arange(5))
+    expected_pool = pool.clone()
+    queries = []
+    for table, kv, of_step in ((rope, expected_pool, step), (torch.zeros_like(rope), pool, other)):
+        backend = TritonAttention(GEOMETRY, table, kv)
+        backend.begin(of_step)
+        queries.append(backend.rotate_and_write(0, qkv.clone()))
+    torch.testing.assert_close(queries[1], queries[0])
+    torch.testing.assert_close(pool, expected_pool)
+    assert pool.any()
 
 
 def test_compiling_the_kernels_runs_each_of_them_and_leaves_all_blocks_but_the_first(

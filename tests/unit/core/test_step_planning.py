@@ -5,6 +5,8 @@ from itertools import count
 import pytest
 
 from penstock.core.blocks import BlockPool
+from penstock.core.embeddings import EmbeddingBook
+from penstock.core.images import ImageSpan
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
 from penstock.core.policies.layered_prefill import LayeringLimits
@@ -211,3 +213,47 @@ def test_a_stream_that_lost_its_blocks_comes_before_every_prompt() -> None:
     planner.book.preempt(stream)
     accept(planner, 10, due_in_s=0.5)
     assert begin(planner).items[0].sequence is stream
+
+
+def with_image(planner: StepPlanner, start: int, num_tokens: int) -> Sequence:
+    """A prompt one of whose images is being encoded."""
+    handle = next(_handles)
+    images = (ImageSpan(start, 32, b"i" * 16, (1, 4, 32)),)
+    request = Request(f"r{handle}", 0, "g", handle, range(num_tokens), SamplingParams(), images=images)
+    planner.book.embeddings = planner.book.embeddings or EmbeddingBook(64)
+    return planner.book.accept(request, FakeOwner(), is_prefill_only=False)
+
+
+@pytest.mark.parametrize("batching", [Batching.STALL_FREE, Batching.PREFILL_FIRST, Batching.LAYERED])
+def test_a_prompt_runs_up_to_an_image_that_is_being_encoded_and_on_when_it_is_there(batching: Batching) -> None:
+    planner = make(Schedule(BatchLimits(4096, 64), batching=batching, depth=ModelDepth(1)))
+    sequence = with_image(planner, 40, 100)
+    run(planner, begin(planner))
+    assert sequence.num_computed_tokens == 40
+    assert planner.begin() is None
+    planner.book.arrived(sequence, 0)
+    run(planner, begin(planner))
+    assert sequence.num_output_tokens == 1
+
+
+@pytest.mark.parametrize("batching", [Batching.STALL_FREE, Batching.PREFILL_FIRST, Batching.LAYERED])
+def test_nobody_waits_for_the_image_of_another(batching: Batching) -> None:
+    planner = make(Schedule(BatchLimits(4096, 64), batching=batching, depth=ModelDepth(1)))
+    [stream] = decoding(planner, 1)
+    at_once = with_image(planner, 0, 100)
+    under_way = with_image(planner, 16, 100)
+    run(planner, begin(planner))
+    behind = accept(planner, 64, stays=True)
+    run(planner, begin(planner))
+    run(planner, begin(planner))
+    assert (at_once.num_computed_tokens, under_way.num_computed_tokens) == (0, 16)
+    assert behind.num_output_tokens > 0
+    assert stream.num_output_tokens >= 2
+
+
+def test_nobody_yields_to_a_prompt_whose_image_is_being_encoded() -> None:
+    planner = make(Schedule(BatchLimits(8192, 64), order="slack_edf"))
+    accept(planner, 4000)
+    step = begin(planner)
+    with_image(planner, 0, 100)
+    assert not planner.should_yield(step, 0.1)

@@ -1,5 +1,7 @@
 """Taking requests over: every order of reserve, KV and commit, and every way it can fail. No path may keep a block."""
 
+from dataclasses import replace
+
 import pytest
 
 from penstock.core.errors import BlocksExhausted, Draining, TransferFailed, UnknownReservation
@@ -69,9 +71,7 @@ async def test_a_resumed_request_goes_on_after_the_tokens_it_brought() -> None:
     async with decode_worker() as worker:
         said = expected_tokens(range(40), 8)
         resumed = request(40)
-        resumed = type(resumed)(
-            "r0", 1, "gateway", 5, resumed.prompt_token_ids, resumed.sampling, said[:3], resumed.block_hashes
-        )
+        resumed = replace(resumed, attempt=1, handle=5, output_token_ids=said[:3])
         outbox = worker.decoder.streams.open("gateway")
         await worker.hand_over(resumed)
         await pass_time(20 * STEP_S)

@@ -14,7 +14,8 @@ from penstock.core.sequences import TokenEvent
 from penstock.core.types import FinishReason, ModelInfo, Request, SamplingParams, ScheduledSequence
 from penstock.core.types import Sequence as EngineSequence
 from penstock.engine.loop import EngineLoop
-from penstock.engine.mock_runner import MASK, MULTIPLIER, MockCosts, MockRunner, mock_layout
+from penstock.engine.mock_costs import MockCosts
+from penstock.engine.mock_runner import MASK, MULTIPLIER, MockRunner, mock_layout
 from penstock.worker.step_meter import StepMeter
 from tests.unit.virtual_time import now_s, pass_time
 

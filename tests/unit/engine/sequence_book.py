@@ -2,6 +2,7 @@
 
 from penstock.core.blocks import BlockPool, hash_blocks
 from penstock.core.policies.admission import AdmissionLimits
+from penstock.core.sequence_prefix import enter_full_blocks
 from penstock.core.sequences import SequenceBook
 from penstock.core.types import ScheduledSequence, Sequence
 from tests.unit.engine.mock_engine import FakeOwner, make_request
@@ -20,7 +21,7 @@ def step(book: SequenceBook, sequence: Sequence) -> None:
     items = [ScheduledSequence(sequence, sequence.num_computed_tokens, sequence.num_tokens_to_run)]
     book.begin_step(items)
     sequence.num_computed_tokens = sequence.num_tokens
-    book.enter_full_blocks(sequence)
+    enter_full_blocks(sequence, book.pool)
     book.end_step(items)
 
 

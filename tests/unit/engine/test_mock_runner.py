@@ -9,7 +9,8 @@ import pytest
 
 from penstock.core.errors import InvalidSettings, UnsupportedModel
 from penstock.core.types import Batch, ModelInfo, SamplingParams, ScheduledSequence, Sequence, StepOutput, TokenLogprobs
-from penstock.engine.mock_runner import MockCosts, MockRunner, build, mock_layout
+from penstock.engine.mock_costs import MockCosts
+from penstock.engine.mock_runner import MockRunner, build, mock_layout
 from penstock.engine.options import EngineOptions
 from tests.unit.engine.mock_engine import expected_tokens, make_request
 

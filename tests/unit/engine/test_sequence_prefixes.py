@@ -3,6 +3,7 @@
 import pytest
 
 from penstock.core.errors import BlocksExhausted, QueueFull
+from penstock.core.sequence_prefix import match_prefixes
 from tests.unit.engine.mock_engine import FakeOwner
 from tests.unit.engine.sequence_book import accept, held, make_book, step
 
@@ -61,10 +62,10 @@ def test_a_prefix_that_is_computed_while_it_waits_is_found() -> None:
     first, second = accept(book), accept(book, handle=1)
     assert not set(first.block_ids) & set(second.block_ids)
     step(book, first)
-    book.match_prefixes(book.waiting, 1000)
+    match_prefixes(book.waiting, book.waiting, book.pool, 1000)
     assert second.block_ids[:2] == first.block_ids[:2]
     assert second.num_cached_tokens == 32
-    book.match_prefixes(book.waiting, 1000)  # and again: nothing is taken twice
+    match_prefixes(book.waiting, book.waiting, book.pool, 1000)  # and again: nothing is taken twice
     book.release(first)
     book.release(second)
     assert book.pool.num_referenced == 0
@@ -77,9 +78,9 @@ def test_only_those_that_may_start_look_for_a_prefix() -> None:
     third = accept(book, 10, 2)
     del book.waiting[second]
     book.waiting = {third: None, second: None}
-    book.match_prefixes(book.waiting, 10)
+    match_prefixes(book.waiting, book.waiting, book.pool, 10)
     assert second.num_cached_tokens == 0
-    book.match_prefixes(book.waiting, 11)
+    match_prefixes(book.waiting, book.waiting, book.pool, 11)
     assert second.num_cached_tokens == 48
 
 

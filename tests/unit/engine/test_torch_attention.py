@@ -2,7 +2,7 @@
 
 import random
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -98,6 +98,17 @@ def test_a_large_step_leaves_its_tensors_when_it_ends() -> None:
         attention.attend(layer, attention.rotate_and_write(layer, qkv))
     del qkv
     assert seen() is None
+
+
+def test_a_step_may_bring_a_rope_table_of_its_own() -> None:
+    torch.manual_seed(0)
+    step = Case(*CASES["decodes, a chunk and whole prompts"], is_scattered=True).step()
+    kv, rope = torch.randn(2, 2, NUM_BLOCKS, BLOCK_SIZE, NUM_KV_HEADS, HEAD_DIM), torch.randn(MAX_POSITIONS, HEAD_DIM)
+    qkv = torch.randn(step.num_tokens, NUM_HEADS + 2 * NUM_KV_HEADS, HEAD_DIM)
+    expected = _plain(qkv, rope, kv[0].clone(), step, 0)
+    attention = TorchAttention(GEOMETRY, torch.zeros_like(rope), kv)
+    attention.begin(replace(step, rope=rope[step.positions], positions=torch.arange(step.num_tokens)))
+    torch.testing.assert_close(attention.attend(0, attention.rotate_and_write(0, qkv)), expected)
 
 
 def _plain(qkv: Tensor, rope: Tensor, pool: Tensor, step: AttentionStep, window: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import BlocksExhausted, NoWorkers, WorkerLost
+from penstock.core.images import ImageSpan
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
 from penstock.core.policies.pool_changes import PoolChange
 from penstock.core.pools import RoleChange, RolesView, Steering
@@ -23,12 +24,14 @@ from penstock.core.types import (
     WorkerState,
 )
 from penstock.wire import control_messages as c
+from penstock.wire import encode_messages as e
 from penstock.wire import messages as m
 
 HELLO = m.Hello("gateway-1", (1 << 64) - 1, 1 << 63)
 REF = WorkerRef("prefill-0", (1 << 64) - 2, "10.0.0.1:5000")
 SPANS = (m.StageSpan("queue", 1.5, 0.25), m.StageSpan("prefill", 0.25, 0.0))
 LOGPROBS = TokenLogprobs(-0.5, (1, 2), (-0.5, -1.25))
+IMAGE = ImageSpan(1, 6, bytes(range(16)), (1, 4, 6))
 REQUEST = Request(
     request_id="r-1",
     attempt=2,
@@ -57,6 +60,7 @@ REQUEST = Request(
     priority=-5,
     tenant="9f2c",
     traceparent="00-aa-bb-01",
+    images=(IMAGE, ImageSpan(40, 4, b"h" * 16, (2, 2, 4))),
 )
 PLAIN_REQUEST = Request("r", 0, "g", 0, (1,), SamplingParams())
 STATE = WorkerState(
@@ -81,6 +85,7 @@ STATE = WorkerState(
     is_draining=True,
     transports=(("decode-0", "ucx"), ("decode-1", "tcp")),
     version="0.1.0",
+    encodes_images=True,
 )
 LAYOUT = KvLayout(24, 8, 128, 32, 1000, 2, "bfloat16", tp_rank=1, tp_size=2)
 CANDIDATE = Candidate(REF, 0.5, 64)
@@ -88,6 +93,12 @@ CALLS: list[tuple[str, Any]] = [
     ("Prefill/Serve", m.PrefillCalls()),
     ("Prefill/Serve", m.PrefillCalls(HELLO, (m.PrefillStart(REQUEST, (REF, REF)),), (1, 1 << 63))),
     ("Prefill/Serve", m.PrefillCalls(starts=(m.PrefillStart(PLAIN_REQUEST, ()),))),
+    ("Encoder/Serve", e.EncodeCalls()),
+    (
+        "Encoder/Serve",
+        e.EncodeCalls(HELLO, (e.EncodeStart("r", 1 << 63, 2, IMAGE, b"\x89PNG\0", REF, 130.0, "00-a-b-01"),), (1, 2)),
+    ),
+    ("Encoder/Serve", e.EncodeCalls(starts=(e.EncodeStart("r", 0, 0, IMAGE, b"", REF),))),
     ("Decode/Stream", m.DecodeCalls()),
     ("Decode/Stream", m.DecodeCalls(HELLO, (1, 1 << 63))),
     ("Decode/Link", m.LinkCalls()),
@@ -137,10 +148,16 @@ REPLIES: list[tuple[str, Any]] = [
             (m.HandedOff(4, REF, SPANS),),
             (m.PrefillEnded(5, WorkerLost("Gone.")),),
             True,
+            (m.WantedImages(1, (0, 2)),),
         ),
     ),
     ("Prefill/Serve", m.PrefillEvents(first_tokens=(m.FirstToken(0, SampledToken(0)),))),
     ("Prefill/Serve", m.PrefillEvents(first_tokens=(m.FirstToken(0, SampledToken(0, TokenLogprobs(0.0))),))),
+    ("Encoder/Serve", e.EncodeEvents()),
+    (
+        "Encoder/Serve",
+        e.EncodeEvents((e.ImageDelivered(1 << 63, 2, True, SPANS),), (e.EncodeEnded(1, 0, WorkerLost("Gone.")),)),
+    ),
     ("Decode/Stream", m.StepOutputs(0)),
     (
         "Decode/Stream",
@@ -191,7 +208,7 @@ REPLIES: list[tuple[str, Any]] = [
     ("Worker/Drain", c.DrainResponse(12)),
     ("Worker/Flip", c.FlipResponse(Role.PREFILL, 4)),
     ("Worker/Holdings", c.Holdings()),
-    ("Worker/Holdings", c.Holdings(1, 2, 3, 4, 5, 6)),
+    ("Worker/Holdings", c.Holdings(1, 2, 3, 4, 5, 6, 7, 8)),
     ("Control/Scale", c.ScaleResponse((PoolChange(Role.PREFILL, 1, 3), PoolChange(Role.DECODE, 2, 0, ("a", "b"))))),
     ("Control/Flip", c.FlipResponse(Role.PREFILL, 4)),
     ("Control/Steer", c.SteerResponse(Steering.AUTO)),

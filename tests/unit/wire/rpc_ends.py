@@ -9,6 +9,7 @@ _serve: Any = object()  # a handler: only serialisers are called here
 Call = Callable[..., Any]
 RPCS: dict[str, tuple[Call, Call]] = {  # client stub of a channel and clock; service of a server and clock
     "Prefill/Serve": (stubs.prefill_serve, lambda server, now_s: stubs.add_prefill(server, _serve, now_s)),
+    "Encoder/Serve": (stubs.encoder_serve, lambda server, now_s: stubs.add_encoder(server, _serve, now_s)),
     "Decode/Stream": (
         lambda channel, _: stubs.decode_stream(channel),
         lambda server, now_s: stubs.add_decode(server, _serve, _serve, now_s),

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from penstock.core.types import SamplingParams, WorkerState
+from penstock.engine.image_encoder import ImageEncoder
+from penstock.engine.runner import Runner
 from penstock.runtime import clock
 from penstock.runtime.outbox import Outbox
 from penstock.runtime.settings import WorkerSettings
@@ -70,7 +72,13 @@ class FakeChannels:
 class Process:
     """A worker, the scheduler it is registered with, and a gateway that talks to it."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        settings: WorkerSettings,
+        runner: Runner | None = None,
+        images: ImageEncoder | None = None,
+    ) -> None:
         self.states: list[WorkerState] = []
         self.stop = asyncio.Event()
         patch.setattr(clock, "now_s", now_s)
@@ -79,8 +87,8 @@ class Process:
         patch.setattr(process, "KvReceiver", ClosableReceiver)
         patch.setattr(stubs, "membership_register", lambda _: self._register)
         patch.setattr(stubs, "router_heartbeat", lambda _: self._heartbeat)
-        self.runner = make_engine().runner
-        self.worker = Worker(settings, self.runner)
+        self.runner = runner or make_engine().runner
+        self.worker = Worker(settings, self.runner, images=images)
         self.server: Any = self.worker._server
         self.book = self.worker._engine.book
         self.news: Outbox[PrefillEvents] = Outbox()

@@ -44,7 +44,8 @@ def plan_batch(
     `waiting` may name prompts under way, to say where among the new ones they come. When running sequences lack blocks
     for their next token, the last of them give theirs back until the others fit: they have the least to lose, and the
     first always makes progress. Nothing waiting starts in such a step. Blocks shared with others count as given back
-    here: whoever preempts plans again, with what really came free.
+    here: whoever preempts plans again, with what really came free. A prompt runs up to its first image that is still
+    being encoded.
     """
     kept, preempted = _make_room(running, num_free_blocks, block_size)
     num_free_blocks += sum(len(sequence.block_ids) for sequence in preempted)
@@ -55,7 +56,9 @@ def plan_batch(
     for sequence in _in_turn(kept, waiting):
         if num_tokens >= limits.max_tokens:
             break
-        chunk = min(sequence.num_tokens_to_run, limits.max_tokens - num_tokens)
+        chunk = min(sequence.num_runnable_tokens, limits.max_tokens - num_tokens)
+        if chunk <= 0:  # its next image is being encoded
+            continue
         is_new = sequence not in has_place
         # what starts needs blocks for its whole prompt, or else prompts half done would stand in each other's way
         end = sequence.num_tokens if is_new else sequence.num_computed_tokens + chunk

@@ -37,13 +37,15 @@ class EncodeLimits:
 
 
 def choose_batch(waiting: Iterable[EncodeJob], num_held_tokens: int, limits: EncodeLimits) -> tuple[EncodeJob, ...]:
-    """The images of the next step, in the order given. One that alone has too many patches runs alone."""
+    """The images of the next step, in the order given. One that is too large for any batch runs alone."""
     batch: list[EncodeJob] = []
     num_tokens, num_patches = num_held_tokens, 0
     for job in waiting:
         num_tokens += job.num_tokens
         num_patches += job.num_patches
-        if len(batch) == limits.max_images or num_tokens > limits.capacity_tokens:
+        if len(batch) == limits.max_images:
+            break
+        if num_tokens > limits.capacity_tokens and (batch or num_held_tokens):
             break
         if batch and num_patches > limits.max_patches:
             break

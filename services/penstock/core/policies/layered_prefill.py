@@ -77,7 +77,7 @@ def form_cohort(
     for sequence in prompts:
         if len(items) == num_places or num_tokens == limits.max_cohort_tokens:
             break
-        chunk = min(sequence.num_tokens_to_run, limits.max_cohort_tokens - num_tokens)
+        chunk = min(sequence.num_runnable_tokens, limits.max_cohort_tokens - num_tokens)
         items.append(ScheduledSequence(sequence, sequence.num_computed_tokens, chunk))
         num_tokens += chunk
     if not items:

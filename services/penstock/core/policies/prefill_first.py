@@ -29,7 +29,7 @@ def choose(
     preempts nobody.
     """
     running = tuple(running)
-    under_way = tuple(sequence for sequence in running if sequence.num_tokens_to_run > 1)
+    under_way = tuple(sequence for sequence in running if sequence.num_tokens_to_run > 1 and sequence.is_runnable)
     num_places = max_sequences - len(running)
     num_free_blocks -= len(running)
     started: list[Sequence] = []

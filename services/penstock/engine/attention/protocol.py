@@ -43,8 +43,9 @@ class AttentionStep:
     query_starts: Tensor  # [num_sequences + 1] int32, where each run begins among the flattened tokens
     contexts: Tensor  # [num_sequences] int32, context_lengths on the device
     block_tables: Tensor  # [num_sequences, max_blocks] int32, padded with 0
-    positions: Tensor  # [num_tokens] int64, place of each token in its sequence
+    positions: Tensor  # [num_tokens] int64, each token's row of the rope table: its place in its sequence
     slots: Tensor  # [num_tokens] int64, block * block_size + offset: where the token's KV goes
+    rope: Tensor | None = None  # as the backend's own, which it replaces in this step
 
     @property
     def num_sequences(self) -> int:

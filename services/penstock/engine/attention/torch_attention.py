@@ -32,9 +32,7 @@ class TorchAttention:
 
     def __init__(self, geometry: AttentionGeometry, rope: Tensor, kv: Tensor) -> None:
         self._geometry = geometry
-        cosines, sines = rope.to(kv.device, kv.dtype).chunk(2, dim=-1)
-        # [max_positions, 2 * head_dim]: of i and i + head_dim / 2 the cosines, then what each takes of the other
-        self._rope = torch.cat((cosines, cosines, -sines, sines), dim=-1)
+        self._rope = _spread(rope.to(kv.device, kv.dtype))
         # of this step's tokens: [num_tokens, 1, head_dim (/ 2)]
         self._cos = self._sin_low = self._sin_high = self._rope
         self._pool = PoolViews(kv)
@@ -46,7 +44,8 @@ class TorchAttention:
         if self._views is not None and self._views.qkv.shape[0] != step.num_tokens:
             self._views = None  # they would hold its memory
         head_dim = self._geometry.head_dim
-        of_tokens = self._rope.index_select(0, step.positions).unsqueeze(1)
+        rope = self._rope if step.rope is None else _spread(step.rope.to(self._rope.dtype))
+        of_tokens = rope.index_select(0, step.positions).unsqueeze(1)
         self._cos, self._sin_low, self._sin_high = of_tokens.split((head_dim, head_dim // 2, head_dim // 2), -1)
         planner = Planner(self._pool, step)
         self._slots = planner.slots()
@@ -96,3 +95,9 @@ class TorchAttention:
             enable_gqa=True,
         )
         return output.transpose(1, 2).reshape(query.shape[0], -1)
+
+
+def _spread(rope: Tensor) -> Tensor:
+    """[rows, 2 * head_dim]: of i and i + head_dim / 2 the cosines, then what each takes of the other."""
+    cosines, sines = rope.chunk(2, dim=-1)
+    return torch.cat((cosines, cosines, -sines, sines), dim=-1)

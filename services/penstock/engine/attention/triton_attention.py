@@ -18,7 +18,7 @@ class TritonAttention:
 
     def __init__(self, geometry: AttentionGeometry, rope: Tensor, kv: Tensor) -> None:
         self._geometry = geometry
-        self._rope = rope.to(kv.device, torch.float32).contiguous()
+        self._rope = self._step_rope = rope.to(kv.device, torch.float32).contiguous()
         self._kv = kv
         self._num_sms = _num_sms(kv.device)
         self._visibilities = {window: Visibility(geometry.scale, window) for window in geometry.windows}
@@ -31,6 +31,7 @@ class TritonAttention:
     def begin(self, step: AttentionStep) -> None:
         num_heads, num_decodes = self._geometry.num_heads, step.num_decodes
         self._step, self._decode_plans, self._prefill_plan = step, {}, None
+        self._step_rope = self._rope if step.rope is None else step.rope
         if num_decodes > 0:
             contexts = step.context_lengths[:num_decodes]
             self._decode_plans = {
@@ -44,7 +45,7 @@ class TritonAttention:
 
     def rotate_and_write(self, layer: int, qkv: Tensor) -> Tensor:
         step = self._current()
-        return rotate_and_write(qkv, self._rope, step.positions, step.slots, self._kv[layer])
+        return rotate_and_write(qkv, self._step_rope, step.positions, step.slots, self._kv[layer])
 
     def attend(self, layer: int, query: Tensor) -> Tensor:
         step = self._current()

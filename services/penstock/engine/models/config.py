@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.core.errors import UnsupportedModel
+from penstock.engine.models.image_input import ImageInput, parse_image_input
+from penstock.engine.models.language_part import language_part
 from penstock.engine.models.rope import RopeConfig, parse_rope
 
 
@@ -43,6 +45,7 @@ class ModelConfig:
     has_mlp_bias: bool = False
     has_qk_norm: bool = False
     moe: MoeConfig | None = None
+    images: ImageInput | None = None  # None: the model takes no images
 
     def is_sparse(self, layer: int) -> bool:
         return self.moe is not None and layer in self.moe.layers
@@ -62,6 +65,7 @@ class _Architecture:
     default_head_dim: int = 0  # 0: hidden_size / num_heads
     default_theta: float = 10000.0
     default_norm_epsilon: float = 1e-6
+    takes_images: bool = False
     experts_key: str = ""  # of a mixture of experts: where its number of experts stands
 
 
@@ -69,6 +73,15 @@ ARCHITECTURES: Mapping[str, _Architecture] = {
     "LlamaForCausalLM": _Architecture(has_qkv_bias=None, has_output_bias=None, reads_mlp_bias=True, windows="none"),
     "MistralForCausalLM": _Architecture(default_window=4096),
     "Qwen2ForCausalLM": _Architecture(has_qkv_bias=True, windows="upper", has_window_switch=True, default_window=4096),
+    "Qwen2_5_VLForConditionalGeneration": _Architecture(
+        has_qkv_bias=True,
+        windows="upper",
+        has_window_switch=True,
+        default_window=4096,
+        default_theta=1e6,
+        default_norm_epsilon=1e-5,
+        takes_images=True,
+    ),
     "Qwen3ForCausalLM": _Architecture(
         has_qkv_bias=None,
         has_output_bias=None,
@@ -96,6 +109,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 def parse_config(raw: Mapping[str, Any], generation: Mapping[str, Any] | None = None) -> ModelConfig:
     """Read config.json and generation_config.json, or raise UnsupportedModel with what is wrong."""
     name, architecture = _architecture(raw)
+    raw = language_part(raw) if architecture.takes_images else raw
     if "quantization_config" in raw:
         raise UnsupportedModel(f"{name}: quantised checkpoints are not supported; use one in {', '.join(DTYPES)}.")
     if (activation := raw.get("hidden_act", "silu")) not in ("silu", "swish"):
@@ -121,7 +135,7 @@ def parse_config(raw: Mapping[str, Any], generation: Mapping[str, Any] | None = 
         max_context_tokens=rope.max_context_tokens,
         rope=rope,
         windows=_windows(raw, architecture, num_layers),
-        dtype=_dtype(name, raw),
+        dtype=parse_dtype(name, raw),
         eos_token_ids=_eos_token_ids(raw, generation or {}),
         has_tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
         has_qkv_bias=attention_bias if architecture.has_qkv_bias is None else architecture.has_qkv_bias,
@@ -129,6 +143,7 @@ def parse_config(raw: Mapping[str, Any], generation: Mapping[str, Any] | None = 
         has_mlp_bias=architecture.reads_mlp_bias and bool(raw.get("mlp_bias", False)),
         has_qk_norm=architecture.has_qk_norm,
         moe=_moe(raw, architecture, num_layers),
+        images=parse_image_input(raw, hidden_size, head_dim) if architecture.takes_images else None,
     )
 
 
@@ -163,7 +178,8 @@ def _windows(raw: Mapping[str, Any], architecture: _Architecture, num_layers: in
     return tuple(window if layer >= first else 0 for layer in range(num_layers))
 
 
-def _dtype(name: str, raw: Mapping[str, Any]) -> str:
+def parse_dtype(name: str, raw: Mapping[str, Any]) -> str:
+    """Of the weights, as config.json names it."""
     dtype = str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch.")
     if dtype not in DTYPES:
         raise UnsupportedModel(f"{name} in {dtype} is not supported; supported are {', '.join(DTYPES)}.")

@@ -57,10 +57,15 @@ def parse_rope(raw: Mapping[str, Any], default_theta: float) -> RopeConfig:
 
 def rope_table(config: RopeConfig, head_dim: int, num_positions: int) -> Tensor:
     """[num_positions, head_dim] float32: cosines in the first half of a row, sines in the second."""
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
-    frequencies, magnitude = SCALINGS[config.kind](config, 1.0 / (config.theta**exponents))
+    frequencies, magnitude = rope_frequencies(config, head_dim)
     angles = torch.outer(torch.arange(num_positions, dtype=torch.int64).float(), frequencies)
     return torch.cat((angles.cos(), angles.sin()), dim=-1) * magnitude
+
+
+def rope_frequencies(config: RopeConfig, head_dim: int) -> tuple[Tensor, float]:
+    """Scaled as config.json asks, [head_dim / 2], and a factor on cosines and sines."""
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+    return SCALINGS[config.kind](config, 1.0 / (config.theta**exponents))
 
 
 def _default(config: RopeConfig, frequencies: Tensor) -> tuple[Tensor, float]:

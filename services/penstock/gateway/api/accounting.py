@@ -87,6 +87,7 @@ def _trace(service: Service, record: RequestRecord, outcome: str, error: Penstoc
         "penstock.request_id": record.request_id,
         "penstock.tenant": record.tenant,
         "penstock.outcome": outcome,
+        "penstock.num_images": record.num_images,
         "penstock.num_cached_tokens": record.num_cached_tokens,
         "penstock.num_resumes": sum(sequence.num_resumes for sequence in record.sequences),
     }
@@ -120,6 +121,7 @@ def _write(record: RequestRecord, outcome: str) -> None:
         "answer_id": record.answer_id,
         "trace_id": record.context.trace_id if record.context else "",
         "num_prompt_tokens": record.num_prompt_tokens,
+        "num_images": record.num_images,
         "num_cached_tokens": record.num_cached_tokens,
         "num_output_tokens": record.num_output_tokens,
         "num_resumes": sum(sequence.num_resumes for sequence in record.sequences),

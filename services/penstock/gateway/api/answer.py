@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.core.blocks import hash_blocks
+from penstock.core.images import hashed_token_ids
 from penstock.core.types import Request, SamplingParams
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.choice import Choice, ChoiceReader, TextRules
@@ -16,6 +17,8 @@ from penstock.gateway.api.exchange import Exchange
 from penstock.gateway.api.request_log import RequestRecord
 from penstock.gateway.api.sampling_body import SamplingBody
 from penstock.gateway.api.service import Service
+from penstock.gateway.images.prompt import PromptImage
+from penstock.gateway.tasks import first_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Asked:
     body: SamplingBody
     prompts: Sequence[Sequence[int]]  # token ids
     sampling: SamplingParams  # but for the seed
+    images: Sequence[Sequence[PromptImage]]  # per prompt
 
 
 class Answer:
@@ -45,8 +49,9 @@ class Answer:
         rules = TextRules(tuple(body.stop), body.min_tokens, asked.sampling.num_logprobs is not None)
         seeds = iter(body.seeds(len(asked.prompts)))
         readers: list[ChoiceReader] = []
-        for prompt in asked.prompts:
-            hashes = hash_blocks(prompt, caller.salt)
+        for prompt, images in zip(asked.prompts, asked.images, strict=True):
+            spans, files = [image.span for image in images], [image.file for image in images]
+            hashes = hash_blocks(hashed_token_ids(prompt, spans), caller.salt)
             service.metrics.request_prompt_tokens.observe(len(prompt))
             for _ in range(body.n):
                 index = len(readers)
@@ -57,6 +62,7 @@ class Answer:
                     handle=0,
                     prompt_token_ids=prompt,
                     sampling=replace(asked.sampling, seed=next(seeds)),
+                    images=spans,
                     block_hashes=hashes,
                     first_token_deadline_s=caller.first_token_deadline_s,
                     priority=caller.priority,
@@ -64,7 +70,8 @@ class Answer:
                     traceparent=caller.traceparent,
                 )
                 detokenizer = service.model.tokenizer.detokenizer(body.skip_special_tokens)
-                choice = Choice(index, service.dispatcher.generate(request, caller.tenant), detokenizer, rules)
+                generation = service.dispatcher.generate(request, caller.tenant, files)
+                choice = Choice(index, generation, detokenizer, rules)
                 choice.generation.timeline.arrived_s = caller.arrived_s
                 readers.append(ChoiceReader(choice, service.metrics, caller.arrived_s, service.now_s))
         return readers
@@ -73,6 +80,7 @@ class Answer:
         """Say what was asked for, where the request is remembered."""
         record.answer_id = self.answer_id
         record.num_prompt_tokens = self.num_prompt_tokens
+        record.num_images = sum(map(len, self.asked.images))
         record.is_streamed = self.asked.body.stream
         record.choices = [reader.choice for reader in self.readers]
         if record.context is not None:
@@ -98,7 +106,7 @@ class Answer:
                             consumers.create_task(_awaited(consume(reader)))
                 watcher.cancel()
         except BaseExceptionGroup as errors:
-            error = _first(errors)
+            error = first_error(errors)
             raise error from None
         finally:
             for reader in self.readers:
@@ -135,8 +143,3 @@ class Answer:
 
 async def _awaited(work: Awaitable[None]) -> None:
     await work
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,36 +1,15 @@
 """The body of /v1/chat/completions."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from penstock.core.errors import InvalidRequest
-from penstock.gateway.api.json_body import UNSUPPORTED, RequestBody
+from penstock.gateway.api.content import Content, ImagePart, for_template, images_in, parse_content
+from penstock.gateway.api.json_body import RequestBody
 from penstock.gateway.api.sampling_body import MAX_NUM_TOP_LOGPROBS, SamplingBody
-
-
-def _joined_text(value: Any) -> Any:
-    """Content parts of type text, joined by line breaks as vLLM joins them."""
-    if not isinstance(value, list):
-        return value
-    if not value:
-        raise ValueError("must have at least one part")
-    texts: list[str] = []
-    for part in value:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if not isinstance(kind, str):
-            raise ValueError("should be a string or a list of parts, each with a 'type'")
-        if kind != "text":
-            raise PydanticCustomError(
-                UNSUPPORTED,
-                "this model reads text only, and the message has a part of type '{kind}'",
-                {"kind": kind[:32]},
-            )
-        if not isinstance(part.get("text"), str):
-            raise ValueError("must have a string 'text' in each part of type text")
-        texts.append(part["text"])
-    return "\n".join(texts)
+from penstock.gateway.text.content_form import ContentForm
 
 
 def _without_empty(value: Any) -> Any:
@@ -44,12 +23,17 @@ class Message(RequestBody):
     """One turn. `developer` is OpenAI's newer word for `system`, and templates know only the older one."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined_text)]
+    content: Annotated[Content, PlainValidator(parse_content)]
     name: str | None = None
 
-    def for_template(self) -> dict[str, str]:
+    def images(self) -> Iterator[tuple[int, ImagePart]]:
+        """Each image with its place among the parts of the content."""
+        return images_in(self.content)
+
+    def for_template(self, form: ContentForm) -> dict[str, object]:
         """As Hugging Face templates read it."""
-        turn = {"role": "system" if self.role == "developer" else self.role, "content": self.content}
+        role = "system" if self.role == "developer" else self.role
+        turn: dict[str, object] = {"role": role, "content": for_template(self.content, form)}
         return turn if self.name is None else turn | {"name": self.name}
 
 
@@ -60,8 +44,8 @@ class Conversation(RequestBody):
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
 
-    def turns(self) -> list[dict[str, str]]:
-        return [message.for_template() for message in self.messages]
+    def turns(self, form: ContentForm) -> list[dict[str, object]]:
+        return [message.for_template(form) for message in self.messages]
 
     def template_variables(self) -> dict[str, Any]:
         """What the template sees besides the messages; a client may not replace those."""
@@ -76,6 +60,10 @@ class ChatBody(Conversation, SamplingBody):
     max_completion_tokens: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_NUM_TOP_LOGPROBS)] | None = None
+
+    def without_messages(self) -> Self:
+        """What is needed once the prompt is made: messages may have megabytes of images in them."""
+        return self.model_copy(update={"messages": []})
 
     @property
     def token_limit(self) -> int | None:

@@ -3,18 +3,20 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import orjson
 
 from penstock.core.errors import RequestCancelled, RequestTooLarge
+from penstock.gateway.tasks import first_error
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Result = TypeVar("Result")
 
 _JSON = b"application/json"
 _EVENTS = [
@@ -70,6 +72,21 @@ class Exchange:
         """Return once the client has left; or, which no caller waits for, once the answer is complete."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def unless_left(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` returns; it is given up when the client leaves meanwhile."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._raise_when_left())
+                result = await group.create_task(work)
+                watcher.cancel()
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+        return result
+
+    async def _raise_when_left(self) -> None:
+        await self.wait_for_disconnect()
+        raise RequestCancelled("The client left before its request was read.")
 
     async def respond(
         self, body: bytes, status: int = 200, content_type: bytes = _JSON, headers: Iterable[tuple[bytes, bytes]] = ()

@@ -7,6 +7,7 @@ from penstock.gateway.api.answer import Answer, Asked
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.chat_body import ChatBody
 from penstock.gateway.api.completion_body import OPENAI_DEFAULT_MAX_TOKENS, CompletionBody
+from penstock.gateway.api.conversation import read_conversation
 from penstock.gateway.api.exchange import Exchange
 from penstock.gateway.api.json_body import parse_body
 from penstock.gateway.api.sampling_body import check_token_ids
@@ -17,16 +18,17 @@ from penstock.gateway.api.whole import respond_whole
 
 async def chat_completions(service: Service, exchange: Exchange, caller: Caller) -> None:
     """A conversation, continued."""
-    body = parse_body(ChatBody, await exchange.read(service.limits.max_body_bytes))
+    body = parse_body(ChatBody, await exchange.read(service.max_chat_bytes))
     model = service.model
     model.check_name(body.model)
     service.limits.check_num_choices(body.n)
     num_logprobs = body.num_logprobs
-    text = model.tokenizer.render_chat(body.turns(), body.template_variables())
-    prompt = await model.tokenizer.encode(text, add_special_tokens=False)  # the template wrote them
-    max_tokens = model.output_limit(len(prompt), body.token_limit, service.limits.default_max_tokens, "messages")
+    prompt = await read_conversation(service, exchange, body)
+    token_ids, body = prompt.token_ids, body.without_messages()
+    max_tokens = model.output_limit(len(token_ids), body.token_limit, service.limits.default_max_tokens, "messages")
     sampling = body.sampling(max_tokens, num_logprobs, model.tokenizer.vocab_size)
-    await _send(service, exchange, Answer(service, caller, Asked(body, [prompt], sampling), "chatcmpl"), is_chat=True)
+    asked = Asked(body, [token_ids], sampling, [prompt.images])
+    await _send(service, exchange, Answer(service, caller, asked, "chatcmpl"), is_chat=True)
 
 
 async def completions(service: Service, exchange: Exchange, caller: Caller) -> None:
@@ -45,7 +47,8 @@ async def completions(service: Service, exchange: Exchange, caller: Caller) -> N
     # one limit for all, and the longest prompt leaves the least room
     limits = [model.output_limit(len(ids), body.max_tokens, OPENAI_DEFAULT_MAX_TOKENS, "prompt") for ids in prompts]
     sampling = body.sampling(min(limits), body.logprobs, model.tokenizer.vocab_size)
-    await _send(service, exchange, Answer(service, caller, Asked(body, prompts, sampling), "cmpl"), is_chat=False)
+    asked = Asked(body, prompts, sampling, [()] * len(prompts))
+    await _send(service, exchange, Answer(service, caller, asked, "cmpl"), is_chat=False)
 
 
 async def _send(service: Service, exchange: Exchange, answer: Answer, is_chat: bool) -> None:

@@ -41,7 +41,8 @@ class RequestRecord:
     context: SpanContext | None = None  # of its span, when it is traced
     tenant: str = ""
     answer_id: str = ""  # unique; its sequences are ANSWER_ID-0, -1 ...
-    num_prompt_tokens: int = 0
+    num_prompt_tokens: int = 0  # those of images included
+    num_images: int = 0
     num_cached_tokens: int = 0
     is_streamed: bool = False
     choices: Sequence[Choice] = ()  # while it runs

@@ -3,10 +3,10 @@
 `age_s` and every time of a sequence count from the request's arrival at this gateway, in seconds of its clock.
 
     {"requests": [{"request_id", "answer_id", "state": "running" | "finished", "age_s", "path", "tenant", "trace_id",
-                   "is_streamed", "status", "code", "num_prompt_tokens", "num_cached_tokens", "num_output_tokens",
-                   "ttft_s", "e2e_s", "sequences": [{"stages": [{"stage", "where", "began_s", "ended_s"}],
-                   "first_token_s", "last_token_s", "num_tokens", "num_resumes", "itl_s": {"p50", "p99", "max"},
-                   "finish_reason"}]}]}
+                   "is_streamed", "status", "code", "num_prompt_tokens", "num_images", "num_cached_tokens",
+                   "num_output_tokens", "ttft_s", "e2e_s", "sequences": [{"stages": [{"stage", "where", "began_s",
+                   "ended_s"}], "first_token_s", "last_token_s", "num_tokens", "num_resumes", "itl_s": {"p50", "p99",
+                   "max"}, "finish_reason"}]}]}
 """
 
 from collections.abc import Sequence
@@ -62,6 +62,7 @@ def show(record: RequestRecord, now_s: float) -> dict[str, Any]:
         "status": record.status,
         "code": record.code,
         "num_prompt_tokens": record.num_prompt_tokens,
+        "num_images": record.num_images,
         "num_cached_tokens": record.num_cached_tokens,
         "num_output_tokens": record.num_output_tokens,
         "ttft_s": min((s["first_token_s"] for s in sequences if s["first_token_s"] is not None), default=None),

@@ -8,6 +8,8 @@ from penstock.core.timeline import Slo
 from penstock.gateway.api.auth import ApiKeys
 from penstock.gateway.api.request_log import RequestLog
 from penstock.gateway.generation import Dispatcher
+from penstock.gateway.images.reader import ImageReader
+from penstock.gateway.images.vision import Vision
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.text.tokenizer import Tokenizer
 from penstock.runtime.tracing import OFF, Tracer
@@ -21,6 +23,7 @@ class ServedModel:
     tokenizer: Tokenizer
     max_context_tokens: int
     created_s: int  # wall clock
+    vision: Vision | None = None
 
     def check_name(self, name: str) -> None:
         """A request that names no model means this one."""
@@ -69,4 +72,10 @@ class Service:
     is_stopping: Callable[[], bool]
     requests: RequestLog
     tracer: Tracer = OFF
+    images: ImageReader | None = None  # None: the model reads text only
     objectives: Slo = field(default_factory=Slo)  # of requests that name none
+
+    @property
+    def max_chat_bytes(self) -> int:
+        """Of a body that may have images in it."""
+        return self.limits.max_body_bytes + (self.images.limits.max_body_bytes if self.images else 0)

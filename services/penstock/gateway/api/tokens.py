@@ -1,11 +1,13 @@
 """/tokenize and /detokenize, in vLLM's shapes."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.chat_body import Conversation
+from penstock.gateway.api.conversation import read_conversation
 from penstock.gateway.api.exchange import Exchange
 from penstock.gateway.api.json_body import RequestBody, load_object, parse_body, parse_object
 from penstock.gateway.api.sampling_body import check_token_ids
@@ -38,17 +40,18 @@ class DetokenizeBody(RequestBody):
 
 async def tokenize(service: Service, exchange: Exchange, _caller: Caller) -> None:
     """How many tokens a prompt has, and which."""
-    data = load_object(await exchange.read(service.limits.max_body_bytes))
+    data = load_object(await exchange.read(service.max_chat_bytes))
     model, tokenizer = service.model, service.model.tokenizer
     body: TokenizeChatBody | TokenizeTextBody
+    token_ids: Sequence[int]
     if "messages" in data:
         body = parse_object(TokenizeChatBody, data)
-        text = tokenizer.render_chat(body.turns(), body.template_variables())
+        model.check_name(body.model)
+        token_ids = (await read_conversation(service, exchange, body, body.add_special_tokens)).token_ids
     else:
         body = parse_object(TokenizeTextBody, data)
-        text = body.prompt
-    model.check_name(body.model)
-    token_ids = await tokenizer.encode(text, body.add_special_tokens)
+        model.check_name(body.model)
+        token_ids = await tokenizer.encode(body.prompt, body.add_special_tokens)
     names = [tokenizer.token_name(token_id) for token_id in token_ids] if body.return_token_strs else None
     await exchange.respond_json(
         {

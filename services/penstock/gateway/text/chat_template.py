@@ -16,6 +16,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from penstock.core.errors import InvalidRequest, UnsupportedModel
+from penstock.gateway.text.content_form import content_form
 from penstock.runtime import clock
 
 
@@ -43,11 +44,12 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.fromtimestamp(wall_s()).strftime(form)
         try:
             self._template = environment.from_string(source)
+            self.content_form = content_form(environment.parse(source))
         except jinja2.TemplateError as error:
             raise UnsupportedModel(f"The model's chat template cannot be compiled: {error}.") from error
         self._special_tokens = dict(special_tokens)  # bos_token, eos_token ... as templates name them
 
-    def render(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> str:
+    def render(self, messages: Sequence[Mapping[str, object]], variables: Mapping[str, Any]) -> str:
         """The prompt text. `variables` such as add_generation_prompt win over nothing the template itself defines."""
         try:
             return self._template.render(messages=messages, **{**self._special_tokens, **variables})

@@ -11,6 +11,7 @@ import tokenizers
 
 from penstock.core.errors import InvalidRequest, UnsupportedModel
 from penstock.gateway.text.chat_template import ChatTemplate
+from penstock.gateway.text.content_form import ContentForm
 from penstock.gateway.text.detokenizer import Detokenizer
 from penstock.gateway.text.token_bytes import token_bytes_function
 
@@ -55,7 +56,12 @@ class Tokenizer:
         """A fresh one for one sequence."""
         return Detokenizer(self._text_bytes if skip_special_tokens else self.token_bytes)
 
-    def render_chat(self, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> str:
+    @property
+    def content_form(self) -> ContentForm:
+        """What `render_chat` is best given as a message's content."""
+        return self._template.content_form if self._template is not None else ContentForm.TEXT
+
+    def render_chat(self, messages: Sequence[Mapping[str, object]], variables: Mapping[str, Any]) -> str:
         """The prompt text of a conversation."""
         if self._template is None:
             raise InvalidRequest("This model has no chat template; use /v1/completions.", "messages")

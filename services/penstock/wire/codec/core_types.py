@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.core.blocks import HASH_BYTES
 from penstock.core.errors import WIRE_ERRORS, InternalError, PenstockError
+from penstock.core.images import ImageSpan
 from penstock.core.kv_layout import KvLayout, TransferEndpoint
 from penstock.core.types import FinishReason, Request, SamplingParams, TokenLogprobs, WorkerRef
 from penstock.wire.messages import Hello, StageSpan
@@ -111,6 +112,23 @@ def sampling_from_wire(message: pb.SamplingParams) -> SamplingParams:
     )
 
 
+def image_to_wire(image: ImageSpan) -> pb.ImageSpan:
+    frames, rows, columns = image.grid
+    return pb.ImageSpan(
+        start=image.start,
+        num_tokens=image.num_tokens,
+        content_hash=image.content_hash,
+        num_frames=frames,
+        num_rows=rows,
+        num_columns=columns,
+    )
+
+
+def image_from_wire(message: pb.ImageSpan) -> ImageSpan:
+    grid = (message.num_frames, message.num_rows, message.num_columns)
+    return ImageSpan(message.start, message.num_tokens, message.content_hash, grid)
+
+
 def request_to_wire(request: Request, now_s: float) -> pb.Request:
     has_deadline = request.first_token_deadline_s != float("inf")
     return pb.Request(
@@ -126,6 +144,7 @@ def request_to_wire(request: Request, now_s: float) -> pb.Request:
         priority=request.priority,
         tenant=request.tenant,
         traceparent=request.traceparent,
+        images=[image_to_wire(image) for image in request.images],
     )
 
 
@@ -144,6 +163,7 @@ def request_from_wire(message: pb.Request, now_s: float) -> Request:
         priority=message.priority,
         tenant=message.tenant,
         traceparent=message.traceparent,
+        images=tuple(image_from_wire(image) for image in message.images),
     )
 
 

@@ -2,7 +2,15 @@
 
 from penstock.core.types import SampledToken
 from penstock.wire.codec import core_types
-from penstock.wire.messages import FirstToken, HandedOff, PrefillCalls, PrefillEnded, PrefillEvents, PrefillStart
+from penstock.wire.messages import (
+    FirstToken,
+    HandedOff,
+    PrefillCalls,
+    PrefillEnded,
+    PrefillEvents,
+    PrefillStart,
+    WantedImages,
+)
 from penstock.wire.v1 import prefill_pb2 as pb
 
 
@@ -30,6 +38,9 @@ def events_to_wire(events: PrefillEvents) -> pb.PrefillEvents:
         handed_off=[_handed_off_to_wire(handed_off) for handed_off in events.handed_off],
         failed=[_ended_to_wire(ended) for ended in events.failed],
         has_capacity=events.has_capacity,
+        wanted_images=[
+            pb.WantedImages(handle=wanted.handle, indices=wanted.indices) for wanted in events.wanted_images
+        ],
     )
 
 
@@ -41,6 +52,7 @@ def events_from_wire(message: pb.PrefillEvents) -> PrefillEvents:
         handed_off=tuple(_handed_off_from_wire(handed_off) for handed_off in message.handed_off),
         failed=tuple(_ended_from_wire(ended) for ended in message.failed),
         has_capacity=message.has_capacity,
+        wanted_images=tuple(WantedImages(wanted.handle, tuple(wanted.indices)) for wanted in message.wanted_images),
     )
 
 

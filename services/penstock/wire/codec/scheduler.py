@@ -43,6 +43,7 @@ def state_to_wire(state: WorkerState) -> pb.WorkerReport:
         is_draining=state.is_draining,
         transports=[pb.PeerTransport(worker_id=peer, transport=name) for peer, name in state.transports],
         version=state.version,
+        encodes_images=state.encodes_images,
     )
 
 
@@ -70,6 +71,7 @@ def state_from_wire(message: pb.WorkerReport) -> WorkerState:
         is_draining=message.is_draining,
         transports=tuple((entry.worker_id, entry.transport) for entry in message.transports),
         version=message.version,
+        encodes_images=message.encodes_images,
     )
 
 

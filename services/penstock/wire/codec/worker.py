@@ -60,6 +60,8 @@ def holdings_to_wire(holdings: Holdings) -> pb.HoldingsResponse:
         num_request_tasks=holdings.num_request_tasks,
         num_open_files=holdings.num_open_files,
         num_quarantined_blocks=holdings.num_quarantined_blocks,
+        num_embedding_pages=holdings.num_embedding_pages,
+        num_images=holdings.num_images,
     )
 
 
@@ -71,4 +73,6 @@ def holdings_from_wire(message: pb.HoldingsResponse) -> Holdings:
         num_request_tasks=message.num_request_tasks,
         num_open_files=message.num_open_files,
         num_quarantined_blocks=message.num_quarantined_blocks,
+        num_embedding_pages=message.num_embedding_pages,
+        num_images=message.num_images,
     )

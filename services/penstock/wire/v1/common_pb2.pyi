@@ -74,8 +74,24 @@ class SamplingParams(_message.Message):
     num_logprobs: int
     def __init__(self, temperature: _Optional[float] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., logit_bias: _Optional[_Iterable[_Union[LogitBias, _Mapping]]] = ..., seed: _Optional[int] = ..., max_tokens: _Optional[int] = ..., min_tokens: _Optional[int] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., num_logprobs: _Optional[int] = ...) -> None: ...
 
+class ImageSpan(_message.Message):
+    __slots__ = ("start", "num_tokens", "content_hash", "num_frames", "num_rows", "num_columns")
+    START_FIELD_NUMBER: _ClassVar[int]
+    NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    NUM_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    NUM_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    num_tokens: int
+    content_hash: bytes
+    num_frames: int
+    num_rows: int
+    num_columns: int
+    def __init__(self, start: _Optional[int] = ..., num_tokens: _Optional[int] = ..., content_hash: _Optional[bytes] = ..., num_frames: _Optional[int] = ..., num_rows: _Optional[int] = ..., num_columns: _Optional[int] = ...) -> None: ...
+
 class Request(_message.Message):
-    __slots__ = ("request_id", "attempt", "gateway_id", "handle", "prompt_token_ids", "output_token_ids", "sampling", "block_hashes", "first_token_in_s", "priority", "traceparent", "tenant")
+    __slots__ = ("request_id", "attempt", "gateway_id", "handle", "prompt_token_ids", "output_token_ids", "sampling", "block_hashes", "first_token_in_s", "priority", "traceparent", "tenant", "images")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +104,7 @@ class Request(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     attempt: int
     gateway_id: str
@@ -100,7 +117,8 @@ class Request(_message.Message):
     priority: int
     traceparent: str
     tenant: str
-    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., gateway_id: _Optional[str] = ..., handle: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., output_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., block_hashes: _Optional[bytes] = ..., first_token_in_s: _Optional[float] = ..., priority: _Optional[int] = ..., traceparent: _Optional[str] = ..., tenant: _Optional[str] = ...) -> None: ...
+    images: _containers.RepeatedCompositeFieldContainer[ImageSpan]
+    def __init__(self, request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., gateway_id: _Optional[str] = ..., handle: _Optional[int] = ..., prompt_token_ids: _Optional[_Iterable[int]] = ..., output_token_ids: _Optional[_Iterable[int]] = ..., sampling: _Optional[_Union[SamplingParams, _Mapping]] = ..., block_hashes: _Optional[bytes] = ..., first_token_in_s: _Optional[float] = ..., priority: _Optional[int] = ..., traceparent: _Optional[str] = ..., tenant: _Optional[str] = ..., images: _Optional[_Iterable[_Union[ImageSpan, _Mapping]]] = ...) -> None: ...
 
 class TokenLogprobs(_message.Message):
     __slots__ = ("logprob", "top_token_ids", "top_logprobs")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.wire.v1 import common_pb2 as penstock_dot_wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/prefill.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\x81\x01\n\x0cPrefillCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12.\n\x06starts\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillStart\x12\x19\n\x11\x63\x61ncelled_handles\x18\x03 \x03(\x06\"r\n\x0cPrefillStart\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.penstock.wire.v1.Request\x12\x36\n\x11\x64\x65\x63ode_candidates\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\"\x85\x02\n\rPrefillEvents\x12\x18\n\x10\x61\x63\x63\x65pted_handles\x18\x01 \x03(\x06\x12/\n\x07refused\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillEnded\x12\x32\n\x0c\x66irst_tokens\x18\x03 \x03(\x0b\x32\x1c.penstock.wire.v1.FirstToken\x12/\n\nhanded_off\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.HandedOff\x12.\n\x06\x66\x61iled\x18\x05 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillEnded\x12\x14\n\x0chas_capacity\x18\x06 \x01(\x08\"J\n\x0cPrefillEnded\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12*\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"\xbf\x01\n\nFirstToken\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x10\n\x08token_id\x18\x02 \x01(\r\x12\x31\n\x08logprobs\x18\x03 \x01(\x0b\x32\x1f.penstock.wire.v1.TokenLogprobs\x12\x19\n\x11num_cached_tokens\x18\x04 \x01(\r\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12*\n\x05spans\x18\x06 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"t\n\tHandedOff\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12+\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12*\n\x05spans\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan2W\n\x07Prefill\x12L\n\x05Serve\x12\x1e.penstock.wire.v1.PrefillCalls\x1a\x1f.penstock.wire.v1.PrefillEvents(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/prefill.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\x81\x01\n\x0cPrefillCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12.\n\x06starts\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillStart\x12\x19\n\x11\x63\x61ncelled_handles\x18\x03 \x03(\x06\"r\n\x0cPrefillStart\x12*\n\x07request\x18\x01 \x01(\x0b\x32\x19.penstock.wire.v1.Request\x12\x36\n\x11\x64\x65\x63ode_candidates\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\"\xbc\x02\n\rPrefillEvents\x12\x18\n\x10\x61\x63\x63\x65pted_handles\x18\x01 \x03(\x06\x12/\n\x07refused\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillEnded\x12\x32\n\x0c\x66irst_tokens\x18\x03 \x03(\x0b\x32\x1c.penstock.wire.v1.FirstToken\x12/\n\nhanded_off\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.HandedOff\x12.\n\x06\x66\x61iled\x18\x05 \x03(\x0b\x32\x1e.penstock.wire.v1.PrefillEnded\x12\x14\n\x0chas_capacity\x18\x06 \x01(\x08\x12\x35\n\rwanted_images\x18\x07 \x03(\x0b\x32\x1e.penstock.wire.v1.WantedImages\"/\n\x0cWantedImages\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0f\n\x07indices\x18\x02 \x03(\r\"J\n\x0cPrefillEnded\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12*\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"\xbf\x01\n\nFirstToken\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x10\n\x08token_id\x18\x02 \x01(\r\x12\x31\n\x08logprobs\x18\x03 \x01(\x0b\x32\x1f.penstock.wire.v1.TokenLogprobs\x12\x19\n\x11num_cached_tokens\x18\x04 \x01(\r\x12\x15\n\rfinish_reason\x18\x05 \x01(\t\x12*\n\x05spans\x18\x06 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"t\n\tHandedOff\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12+\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12*\n\x05spans\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan2W\n\x07Prefill\x12L\n\x05Serve\x12\x1e.penstock.wire.v1.PrefillCalls\x1a\x1f.penstock.wire.v1.PrefillEvents(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREFILLSTART']._serialized_start=215
   _globals['_PREFILLSTART']._serialized_end=329
   _globals['_PREFILLEVENTS']._serialized_start=332
-  _globals['_PREFILLEVENTS']._serialized_end=593
-  _globals['_PREFILLENDED']._serialized_start=595
-  _globals['_PREFILLENDED']._serialized_end=669
-  _globals['_FIRSTTOKEN']._serialized_start=672
-  _globals['_FIRSTTOKEN']._serialized_end=863
-  _globals['_HANDEDOFF']._serialized_start=865
-  _globals['_HANDEDOFF']._serialized_end=981
-  _globals['_PREFILL']._serialized_start=983
-  _globals['_PREFILL']._serialized_end=1070
+  _globals['_PREFILLEVENTS']._serialized_end=648
+  _globals['_WANTEDIMAGES']._serialized_start=650
+  _globals['_WANTEDIMAGES']._serialized_end=697
+  _globals['_PREFILLENDED']._serialized_start=699
+  _globals['_PREFILLENDED']._serialized_end=773
+  _globals['_FIRSTTOKEN']._serialized_start=776
+  _globals['_FIRSTTOKEN']._serialized_end=967
+  _globals['_HANDEDOFF']._serialized_start=969
+  _globals['_HANDEDOFF']._serialized_end=1085
+  _globals['_PREFILL']._serialized_start=1087
+  _globals['_PREFILL']._serialized_end=1174
 # @@protoc_insertion_point(module_scope)

@@ -26,20 +26,30 @@ class PrefillStart(_message.Message):
     def __init__(self, request: _Optional[_Union[_common_pb2.Request, _Mapping]] = ..., decode_candidates: _Optional[_Iterable[_Union[_common_pb2.WorkerRef, _Mapping]]] = ...) -> None: ...
 
 class PrefillEvents(_message.Message):
-    __slots__ = ("accepted_handles", "refused", "first_tokens", "handed_off", "failed", "has_capacity")
+    __slots__ = ("accepted_handles", "refused", "first_tokens", "handed_off", "failed", "has_capacity", "wanted_images")
     ACCEPTED_HANDLES_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKENS_FIELD_NUMBER: _ClassVar[int]
     HANDED_OFF_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     HAS_CAPACITY_FIELD_NUMBER: _ClassVar[int]
+    WANTED_IMAGES_FIELD_NUMBER: _ClassVar[int]
     accepted_handles: _containers.RepeatedScalarFieldContainer[int]
     refused: _containers.RepeatedCompositeFieldContainer[PrefillEnded]
     first_tokens: _containers.RepeatedCompositeFieldContainer[FirstToken]
     handed_off: _containers.RepeatedCompositeFieldContainer[HandedOff]
     failed: _containers.RepeatedCompositeFieldContainer[PrefillEnded]
     has_capacity: bool
-    def __init__(self, accepted_handles: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[PrefillEnded, _Mapping]]] = ..., first_tokens: _Optional[_Iterable[_Union[FirstToken, _Mapping]]] = ..., handed_off: _Optional[_Iterable[_Union[HandedOff, _Mapping]]] = ..., failed: _Optional[_Iterable[_Union[PrefillEnded, _Mapping]]] = ..., has_capacity: _Optional[bool] = ...) -> None: ...
+    wanted_images: _containers.RepeatedCompositeFieldContainer[WantedImages]
+    def __init__(self, accepted_handles: _Optional[_Iterable[int]] = ..., refused: _Optional[_Iterable[_Union[PrefillEnded, _Mapping]]] = ..., first_tokens: _Optional[_Iterable[_Union[FirstToken, _Mapping]]] = ..., handed_off: _Optional[_Iterable[_Union[HandedOff, _Mapping]]] = ..., failed: _Optional[_Iterable[_Union[PrefillEnded, _Mapping]]] = ..., has_capacity: _Optional[bool] = ..., wanted_images: _Optional[_Iterable[_Union[WantedImages, _Mapping]]] = ...) -> None: ...
+
+class WantedImages(_message.Message):
+    __slots__ = ("handle", "indices")
+    HANDLE_FIELD_NUMBER: _ClassVar[int]
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    handle: int
+    indices: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, handle: _Optional[int] = ..., indices: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PrefillEnded(_message.Message):
     __slots__ = ("handle", "failure")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.wire.v1 import common_pb2 as penstock_dot_wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/wire/v1/scheduler.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\xb0\x04\n\x0cWorkerReport\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x19\n\x11\x62lock_size_tokens\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\x17\n\x0fnum_free_blocks\x18\t \x01(\r\x12\x13\n\x0bnum_waiting\x18\n \x01(\r\x12\x13\n\x0bnum_running\x18\x0b \x01(\r\x12\x19\n\x11max_num_sequences\x18\x0c \x01(\r\x12\x1a\n\x12num_prefill_tokens\x18\r \x01(\x04\x12\x1a\n\x12num_context_tokens\x18\x0e \x01(\x04\x12\x16\n\x0eprefill_base_s\x18\x0f \x01(\x01\x12\x1b\n\x13prefill_s_per_token\x18\x10 \x01(\x01\x12\x18\n\x10token_interval_s\x18\x11 \x01(\x01\x12\x13\n\x0bis_draining\x18\x12 \x01(\x08\x12\x33\n\ntransports\x18\x13 \x03(\x0b\x32\x1f.penstock.wire.v1.PeerTransport\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x17\n\x0fheartbeat_ago_s\x18\x15 \x01(\x01\x12\x14\n\x0cnum_decoding\x18\x16 \x01(\r\"5\n\rPeerTransport\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\"A\n\x0fRegisterRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\"H\n\x10RegisterResponse\x12\x16\n\x0erouter_address\x18\x01 \x01(\t\x12\x1c\n\x14heartbeat_interval_s\x18\x02 \x01(\x01\"!\n\x0bJoinRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\"R\n\x0cJoinResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.penstock.wire.v1.Group\x12\x19\n\x11metrics_addresses\x18\x02 \x03(\t\"-\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0erouter_address\x18\x02 \x01(\t\"\x82\x01\n\x10HeartbeatRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x15\n\rstored_hashes\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65victed_hashes\x18\x03 \x01(\x0c\x12\x0f\n\x07is_full\x18\x04 \x01(\x08\"%\n\x11HeartbeatResponse\x12\x10\n\x08is_known\x18\x01 \x01(\x08\"\x90\x01\n\nRouteCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.penstock.wire.v1.RouteQuery\x12+\n\x04load\x18\x03 \x01(\x0b\x32\x1d.penstock.wire.v1.GatewayLoad\"\xaa\x01\n\x0bGatewayLoad\x12\x13\n\x0bnum_waiting\x18\x01 \x01(\r\x12\x13\n\x0bnum_arrived\x18\x02 \x01(\x04\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x04\x12\x14\n\x0cnum_finished\x18\x04 \x01(\x04\x12\x19\n\x11num_output_tokens\x18\x05 \x01(\x04\x12\x12\n\nttft_sum_s\x18\x06 \x01(\x01\x12\x11\n\te2e_sum_s\x18\x07 \x01(\x01\"\x90\x01\n\nRouteQuery\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x04 \x01(\x0c\x12\x1b\n\x13\x65xcluded_worker_ids\x18\x05 \x03(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"s\n\x0bRouteEvents\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.RouteAnswer\x12\x34\n\nmembership\x18\x02 \x01(\x0b\x32 .penstock.wire.v1.MembershipView\"\xbe\x01\n\x0bRouteAnswer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07prefill\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12+\n\x06\x64\x65\x63ode\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12\x14\n\x0c\x64isaggregate\x18\x04 \x01(\x08\x12*\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"h\n\tCandidate\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\"\x96\x01\n\x0eMembershipView\x12\r\n\x05group\x18\x01 \x01(\t\x12/\n\x07workers\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x10\n\x08steering\x18\x03 \x01(\t\x12\x32\n\x0crole_changes\x18\x04 \x03(\x0b\x32\x1c.penstock.wire.v1.RoleChange\"]\n\nRoleChange\x12\r\n\x05\x61go_s\x18\x01 \x01(\x01\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t2\xa6\x01\n\nMembership\x12Q\n\x08Register\x12!.penstock.wire.v1.RegisterRequest\x1a\".penstock.wire.v1.RegisterResponse\x12\x45\n\x04Join\x12\x1d.penstock.wire.v1.JoinRequest\x1a\x1e.penstock.wire.v1.JoinResponse2\xa8\x01\n\x06Router\x12H\n\x05Route\x12\x1c.penstock.wire.v1.RouteCalls\x1a\x1d.penstock.wire.v1.RouteEvents(\x01\x30\x01\x12T\n\tHeartbeat\x12\".penstock.wire.v1.HeartbeatRequest\x1a#.penstock.wire.v1.HeartbeatResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n penstock/wire/v1/scheduler.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\xc8\x04\n\x0cWorkerReport\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x19\n\x11\x62lock_size_tokens\x18\x07 \x01(\r\x12\x12\n\nnum_blocks\x18\x08 \x01(\r\x12\x17\n\x0fnum_free_blocks\x18\t \x01(\r\x12\x13\n\x0bnum_waiting\x18\n \x01(\r\x12\x13\n\x0bnum_running\x18\x0b \x01(\r\x12\x19\n\x11max_num_sequences\x18\x0c \x01(\r\x12\x1a\n\x12num_prefill_tokens\x18\r \x01(\x04\x12\x1a\n\x12num_context_tokens\x18\x0e \x01(\x04\x12\x16\n\x0eprefill_base_s\x18\x0f \x01(\x01\x12\x1b\n\x13prefill_s_per_token\x18\x10 \x01(\x01\x12\x18\n\x10token_interval_s\x18\x11 \x01(\x01\x12\x13\n\x0bis_draining\x18\x12 \x01(\x08\x12\x33\n\ntransports\x18\x13 \x03(\x0b\x32\x1f.penstock.wire.v1.PeerTransport\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x17\n\x0fheartbeat_ago_s\x18\x15 \x01(\x01\x12\x14\n\x0cnum_decoding\x18\x16 \x01(\r\x12\x16\n\x0e\x65ncodes_images\x18\x17 \x01(\x08\"5\n\rPeerTransport\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\"A\n\x0fRegisterRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\"H\n\x10RegisterResponse\x12\x16\n\x0erouter_address\x18\x01 \x01(\t\x12\x1c\n\x14heartbeat_interval_s\x18\x02 \x01(\x01\"!\n\x0bJoinRequest\x12\x12\n\ngateway_id\x18\x01 \x01(\t\"R\n\x0cJoinResponse\x12\'\n\x06groups\x18\x01 \x03(\x0b\x32\x17.penstock.wire.v1.Group\x12\x19\n\x11metrics_addresses\x18\x02 \x03(\t\"-\n\x05Group\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0erouter_address\x18\x02 \x01(\t\"\x82\x01\n\x10HeartbeatRequest\x12.\n\x06report\x18\x01 \x01(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x15\n\rstored_hashes\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65victed_hashes\x18\x03 \x01(\x0c\x12\x0f\n\x07is_full\x18\x04 \x01(\x08\"%\n\x11HeartbeatResponse\x12\x10\n\x08is_known\x18\x01 \x01(\x08\"\x90\x01\n\nRouteCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x07queries\x18\x02 \x03(\x0b\x32\x1c.penstock.wire.v1.RouteQuery\x12+\n\x04load\x18\x03 \x01(\x0b\x32\x1d.penstock.wire.v1.GatewayLoad\"\xaa\x01\n\x0bGatewayLoad\x12\x13\n\x0bnum_waiting\x18\x01 \x01(\r\x12\x13\n\x0bnum_arrived\x18\x02 \x01(\x04\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x04\x12\x14\n\x0cnum_finished\x18\x04 \x01(\x04\x12\x19\n\x11num_output_tokens\x18\x05 \x01(\x04\x12\x12\n\nttft_sum_s\x18\x06 \x01(\x01\x12\x11\n\te2e_sum_s\x18\x07 \x01(\x01\"\x90\x01\n\nRouteQuery\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nnum_tokens\x18\x02 \x01(\r\x12\x12\n\nmax_tokens\x18\x03 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x04 \x01(\x0c\x12\x1b\n\x13\x65xcluded_worker_ids\x18\x05 \x03(\t\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\"s\n\x0bRouteEvents\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.RouteAnswer\x12\x34\n\nmembership\x18\x02 \x01(\x0b\x32 .penstock.wire.v1.MembershipView\"\xbe\x01\n\x0bRouteAnswer\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x07prefill\x18\x02 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12+\n\x06\x64\x65\x63ode\x18\x03 \x03(\x0b\x32\x1b.penstock.wire.v1.Candidate\x12\x14\n\x0c\x64isaggregate\x18\x04 \x01(\x08\x12*\n\x07\x66\x61ilure\x18\x05 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\"h\n\tCandidate\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x13\n\x0bpredicted_s\x18\x02 \x01(\x01\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\"\x96\x01\n\x0eMembershipView\x12\r\n\x05group\x18\x01 \x01(\t\x12/\n\x07workers\x18\x02 \x03(\x0b\x32\x1e.penstock.wire.v1.WorkerReport\x12\x10\n\x08steering\x18\x03 \x01(\t\x12\x32\n\x0crole_changes\x18\x04 \x03(\x0b\x32\x1c.penstock.wire.v1.RoleChange\"]\n\nRoleChange\x12\r\n\x05\x61go_s\x18\x01 \x01(\x01\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06\x63hange\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t2\xa6\x01\n\nMembership\x12Q\n\x08Register\x12!.penstock.wire.v1.RegisterRequest\x1a\".penstock.wire.v1.RegisterResponse\x12\x45\n\x04Join\x12\x1d.penstock.wire.v1.JoinRequest\x1a\x1e.penstock.wire.v1.JoinResponse2\xa8\x01\n\x06Router\x12H\n\x05Route\x12\x1c.penstock.wire.v1.RouteCalls\x1a\x1d.penstock.wire.v1.RouteEvents(\x01\x30\x01\x12T\n\tHeartbeat\x12\".penstock.wire.v1.HeartbeatRequest\x1a#.penstock.wire.v1.HeartbeatResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,41 +33,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.wire.v1.scheduler_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKERREPORT']._serialized_start=86
-  _globals['_WORKERREPORT']._serialized_end=646
-  _globals['_PEERTRANSPORT']._serialized_start=648
-  _globals['_PEERTRANSPORT']._serialized_end=701
-  _globals['_REGISTERREQUEST']._serialized_start=703
-  _globals['_REGISTERREQUEST']._serialized_end=768
-  _globals['_REGISTERRESPONSE']._serialized_start=770
-  _globals['_REGISTERRESPONSE']._serialized_end=842
-  _globals['_JOINREQUEST']._serialized_start=844
-  _globals['_JOINREQUEST']._serialized_end=877
-  _globals['_JOINRESPONSE']._serialized_start=879
-  _globals['_JOINRESPONSE']._serialized_end=961
-  _globals['_GROUP']._serialized_start=963
-  _globals['_GROUP']._serialized_end=1008
-  _globals['_HEARTBEATREQUEST']._serialized_start=1011
-  _globals['_HEARTBEATREQUEST']._serialized_end=1141
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1143
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1180
-  _globals['_ROUTECALLS']._serialized_start=1183
-  _globals['_ROUTECALLS']._serialized_end=1327
-  _globals['_GATEWAYLOAD']._serialized_start=1330
-  _globals['_GATEWAYLOAD']._serialized_end=1500
-  _globals['_ROUTEQUERY']._serialized_start=1503
-  _globals['_ROUTEQUERY']._serialized_end=1647
-  _globals['_ROUTEEVENTS']._serialized_start=1649
-  _globals['_ROUTEEVENTS']._serialized_end=1764
-  _globals['_ROUTEANSWER']._serialized_start=1767
-  _globals['_ROUTEANSWER']._serialized_end=1957
-  _globals['_CANDIDATE']._serialized_start=1959
-  _globals['_CANDIDATE']._serialized_end=2063
-  _globals['_MEMBERSHIPVIEW']._serialized_start=2066
-  _globals['_MEMBERSHIPVIEW']._serialized_end=2216
-  _globals['_ROLECHANGE']._serialized_start=2218
-  _globals['_ROLECHANGE']._serialized_end=2311
-  _globals['_MEMBERSHIP']._serialized_start=2314
-  _globals['_MEMBERSHIP']._serialized_end=2480
-  _globals['_ROUTER']._serialized_start=2483
-  _globals['_ROUTER']._serialized_end=2651
+  _globals['_WORKERREPORT']._serialized_end=670
+  _globals['_PEERTRANSPORT']._serialized_start=672
+  _globals['_PEERTRANSPORT']._serialized_end=725
+  _globals['_REGISTERREQUEST']._serialized_start=727
+  _globals['_REGISTERREQUEST']._serialized_end=792
+  _globals['_REGISTERRESPONSE']._serialized_start=794
+  _globals['_REGISTERRESPONSE']._serialized_end=866
+  _globals['_JOINREQUEST']._serialized_start=868
+  _globals['_JOINREQUEST']._serialized_end=901
+  _globals['_JOINRESPONSE']._serialized_start=903
+  _globals['_JOINRESPONSE']._serialized_end=985
+  _globals['_GROUP']._serialized_start=987
+  _globals['_GROUP']._serialized_end=1032
+  _globals['_HEARTBEATREQUEST']._serialized_start=1035
+  _globals['_HEARTBEATREQUEST']._serialized_end=1165
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1167
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1204
+  _globals['_ROUTECALLS']._serialized_start=1207
+  _globals['_ROUTECALLS']._serialized_end=1351
+  _globals['_GATEWAYLOAD']._serialized_start=1354
+  _globals['_GATEWAYLOAD']._serialized_end=1524
+  _globals['_ROUTEQUERY']._serialized_start=1527
+  _globals['_ROUTEQUERY']._serialized_end=1671
+  _globals['_ROUTEEVENTS']._serialized_start=1673
+  _globals['_ROUTEEVENTS']._serialized_end=1788
+  _globals['_ROUTEANSWER']._serialized_start=1791
+  _globals['_ROUTEANSWER']._serialized_end=1981
+  _globals['_CANDIDATE']._serialized_start=1983
+  _globals['_CANDIDATE']._serialized_end=2087
+  _globals['_MEMBERSHIPVIEW']._serialized_start=2090
+  _globals['_MEMBERSHIPVIEW']._serialized_end=2240
+  _globals['_ROLECHANGE']._serialized_start=2242
+  _globals['_ROLECHANGE']._serialized_end=2335
+  _globals['_MEMBERSHIP']._serialized_start=2338
+  _globals['_MEMBERSHIP']._serialized_end=2504
+  _globals['_ROUTER']._serialized_start=2507
+  _globals['_ROUTER']._serialized_end=2675
 # @@protoc_insertion_point(module_scope)

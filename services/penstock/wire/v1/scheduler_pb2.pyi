@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class WorkerReport(_message.Message):
-    __slots__ = ("worker", "role", "group", "model", "revision", "metrics_address", "block_size_tokens", "num_blocks", "num_free_blocks", "num_waiting", "num_running", "max_num_sequences", "num_prefill_tokens", "num_context_tokens", "prefill_base_s", "prefill_s_per_token", "token_interval_s", "is_draining", "transports", "version", "heartbeat_ago_s", "num_decoding")
+    __slots__ = ("worker", "role", "group", "model", "revision", "metrics_address", "block_size_tokens", "num_blocks", "num_free_blocks", "num_waiting", "num_running", "max_num_sequences", "num_prefill_tokens", "num_context_tokens", "prefill_base_s", "prefill_s_per_token", "token_interval_s", "is_draining", "transports", "version", "heartbeat_ago_s", "num_decoding", "encodes_images")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,7 @@ class WorkerReport(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_AGO_S_FIELD_NUMBER: _ClassVar[int]
     NUM_DECODING_FIELD_NUMBER: _ClassVar[int]
+    ENCODES_IMAGES_FIELD_NUMBER: _ClassVar[int]
     worker: _common_pb2.WorkerRef
     role: str
     group: str
@@ -53,7 +54,8 @@ class WorkerReport(_message.Message):
     version: str
     heartbeat_ago_s: float
     num_decoding: int
-    def __init__(self, worker: _Optional[_Union[_common_pb2.WorkerRef, _Mapping]] = ..., role: _Optional[str] = ..., group: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., metrics_address: _Optional[str] = ..., block_size_tokens: _Optional[int] = ..., num_blocks: _Optional[int] = ..., num_free_blocks: _Optional[int] = ..., num_waiting: _Optional[int] = ..., num_running: _Optional[int] = ..., max_num_sequences: _Optional[int] = ..., num_prefill_tokens: _Optional[int] = ..., num_context_tokens: _Optional[int] = ..., prefill_base_s: _Optional[float] = ..., prefill_s_per_token: _Optional[float] = ..., token_interval_s: _Optional[float] = ..., is_draining: _Optional[bool] = ..., transports: _Optional[_Iterable[_Union[PeerTransport, _Mapping]]] = ..., version: _Optional[str] = ..., heartbeat_ago_s: _Optional[float] = ..., num_decoding: _Optional[int] = ...) -> None: ...
+    encodes_images: bool
+    def __init__(self, worker: _Optional[_Union[_common_pb2.WorkerRef, _Mapping]] = ..., role: _Optional[str] = ..., group: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., metrics_address: _Optional[str] = ..., block_size_tokens: _Optional[int] = ..., num_blocks: _Optional[int] = ..., num_free_blocks: _Optional[int] = ..., num_waiting: _Optional[int] = ..., num_running: _Optional[int] = ..., max_num_sequences: _Optional[int] = ..., num_prefill_tokens: _Optional[int] = ..., num_context_tokens: _Optional[int] = ..., prefill_base_s: _Optional[float] = ..., prefill_s_per_token: _Optional[float] = ..., token_interval_s: _Optional[float] = ..., is_draining: _Optional[bool] = ..., transports: _Optional[_Iterable[_Union[PeerTransport, _Mapping]]] = ..., version: _Optional[str] = ..., heartbeat_ago_s: _Optional[float] = ..., num_decoding: _Optional[int] = ..., encodes_images: _Optional[bool] = ...) -> None: ...
 
 class PeerTransport(_message.Message):
     __slots__ = ("worker_id", "transport")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenstock/wire/v1/worker.proto\x12\x10penstock.wire.v1\"!\n\x0c\x44rainRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"&\n\rDrainResponse\x12\x15\n\rnum_sequences\x18\x01 \x01(\r\"?\n\x0b\x46lipRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\r\n\x05group\x18\x03 \x01(\t\"<\n\x0c\x46lipResponse\x12\x15\n\rprevious_role\x18\x01 \x01(\t\x12\x15\n\rnum_sequences\x18\x02 \x01(\r\"\x11\n\x0fHoldingsRequest\"\xb5\x01\n\x10HoldingsResponse\x12\x15\n\rnum_sequences\x18\x01 \x01(\r\x12\x1d\n\x15num_referenced_blocks\x18\x02 \x01(\r\x12\x18\n\x10num_reservations\x18\x03 \x01(\r\x12\x19\n\x11num_request_tasks\x18\x04 \x01(\r\x12\x16\n\x0enum_open_files\x18\x05 \x01(\r\x12\x1e\n\x16num_quarantined_blocks\x18\x06 \x01(\r2\xec\x01\n\x06Worker\x12H\n\x05\x44rain\x12\x1e.penstock.wire.v1.DrainRequest\x1a\x1f.penstock.wire.v1.DrainResponse\x12\x45\n\x04\x46lip\x12\x1d.penstock.wire.v1.FlipRequest\x1a\x1e.penstock.wire.v1.FlipResponse\x12Q\n\x08Holdings\x12!.penstock.wire.v1.HoldingsRequest\x1a\".penstock.wire.v1.HoldingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenstock/wire/v1/worker.proto\x12\x10penstock.wire.v1\"!\n\x0c\x44rainRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"&\n\rDrainResponse\x12\x15\n\rnum_sequences\x18\x01 \x01(\r\"?\n\x0b\x46lipRequest\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x06\x12\r\n\x05group\x18\x03 \x01(\t\"<\n\x0c\x46lipResponse\x12\x15\n\rprevious_role\x18\x01 \x01(\t\x12\x15\n\rnum_sequences\x18\x02 \x01(\r\"\x11\n\x0fHoldingsRequest\"\xe6\x01\n\x10HoldingsResponse\x12\x15\n\rnum_sequences\x18\x01 \x01(\r\x12\x1d\n\x15num_referenced_blocks\x18\x02 \x01(\r\x12\x18\n\x10num_reservations\x18\x03 \x01(\r\x12\x19\n\x11num_request_tasks\x18\x04 \x01(\r\x12\x16\n\x0enum_open_files\x18\x05 \x01(\r\x12\x1e\n\x16num_quarantined_blocks\x18\x06 \x01(\r\x12\x1b\n\x13num_embedding_pages\x18\x07 \x01(\r\x12\x12\n\nnum_images\x18\x08 \x01(\r2\xec\x01\n\x06Worker\x12H\n\x05\x44rain\x12\x1e.penstock.wire.v1.DrainRequest\x1a\x1f.penstock.wire.v1.DrainResponse\x12\x45\n\x04\x46lip\x12\x1d.penstock.wire.v1.FlipRequest\x1a\x1e.penstock.wire.v1.FlipResponse\x12Q\n\x08Holdings\x12!.penstock.wire.v1.HoldingsRequest\x1a\".penstock.wire.v1.HoldingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDINGSREQUEST']._serialized_start=253
   _globals['_HOLDINGSREQUEST']._serialized_end=270
   _globals['_HOLDINGSRESPONSE']._serialized_start=273
-  _globals['_HOLDINGSRESPONSE']._serialized_end=454
-  _globals['_WORKER']._serialized_start=457
-  _globals['_WORKER']._serialized_end=693
+  _globals['_HOLDINGSRESPONSE']._serialized_end=503
+  _globals['_WORKER']._serialized_start=506
+  _globals['_WORKER']._serialized_end=742
 # @@protoc_insertion_point(module_scope)

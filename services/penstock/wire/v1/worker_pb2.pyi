@@ -39,17 +39,21 @@ class HoldingsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class HoldingsResponse(_message.Message):
-    __slots__ = ("num_sequences", "num_referenced_blocks", "num_reservations", "num_request_tasks", "num_open_files", "num_quarantined_blocks")
+    __slots__ = ("num_sequences", "num_referenced_blocks", "num_reservations", "num_request_tasks", "num_open_files", "num_quarantined_blocks", "num_embedding_pages", "num_images")
     NUM_SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     NUM_REFERENCED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     NUM_RESERVATIONS_FIELD_NUMBER: _ClassVar[int]
     NUM_REQUEST_TASKS_FIELD_NUMBER: _ClassVar[int]
     NUM_OPEN_FILES_FIELD_NUMBER: _ClassVar[int]
     NUM_QUARANTINED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    NUM_EMBEDDING_PAGES_FIELD_NUMBER: _ClassVar[int]
+    NUM_IMAGES_FIELD_NUMBER: _ClassVar[int]
     num_sequences: int
     num_referenced_blocks: int
     num_reservations: int
     num_request_tasks: int
     num_open_files: int
     num_quarantined_blocks: int
-    def __init__(self, num_sequences: _Optional[int] = ..., num_referenced_blocks: _Optional[int] = ..., num_reservations: _Optional[int] = ..., num_request_tasks: _Optional[int] = ..., num_open_files: _Optional[int] = ..., num_quarantined_blocks: _Optional[int] = ...) -> None: ...
+    num_embedding_pages: int
+    num_images: int
+    def __init__(self, num_sequences: _Optional[int] = ..., num_referenced_blocks: _Optional[int] = ..., num_reservations: _Optional[int] = ..., num_request_tasks: _Optional[int] = ..., num_open_files: _Optional[int] = ..., num_quarantined_blocks: _Optional[int] = ..., num_embedding_pages: _Optional[int] = ..., num_images: _Optional[int] = ...) -> None: ...

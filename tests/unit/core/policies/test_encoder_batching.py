@@ -22,6 +22,8 @@ def image(num_patches: int = 1000, num_tokens: int = 64) -> EncodeJob:
         ("prefill lags: the encoder stops", [image()], 950, 0),
         ("patches", [image(3000), image(2000), image(1)], 0, 2),
         ("too large an image runs alone", [image(9000), image(1)], 0, 1),
+        ("so does one with too many embeddings", [image(num_tokens=1001), image()], 0, 1),
+        ("once nothing is held", [image(num_tokens=1001), image()], 1, 0),
         ("nobody is passed", [image(num_tokens=990), image(num_tokens=64), image(num_tokens=1)], 0, 1),
     ],
 )

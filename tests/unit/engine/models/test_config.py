@@ -4,6 +4,7 @@ import pytest
 
 from penstock.core.errors import UnsupportedModel
 from penstock.engine.models.config import ARCHITECTURES, parse_config
+from penstock.engine.models.image_input import ImageInput
 
 BASE: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -15,6 +16,13 @@ BASE: dict[str, Any] = {
 }
 QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "sliding_window": 32, "max_window_layers": 2}
 MOE = {"num_experts_per_tok": 2, "moe_intermediate_size": 16, "num_experts": 8}
+
+
+VL: dict[str, Any] = {
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "vision_config": {"out_hidden_size": 64, "spatial_merge_size": 2},
+}
+SECTIONS = {"mrope_section": [2, 3, 3]}
 
 
 def test_an_unknown_architecture_is_refused_with_its_name_and_what_there_is() -> None:
@@ -107,3 +115,30 @@ def test_both_spellings_of_rope_mean_the_same() -> None:
     old = {"rope_theta": 500.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
     new = {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}}
     assert parse_config(BASE | old).rope == parse_config(BASE | new).rope
+
+
+def test_both_spellings_of_a_model_that_takes_images_mean_the_same() -> None:
+    dims = {key: value for key, value in BASE.items() if key != "architectures"}
+    old = dims | {"rope_theta": 500.0, "rope_scaling": {"type": "mrope", **SECTIONS}, "tie_word_embeddings": True}
+    new = {"text_config": dims | {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, **SECTIONS}}}
+    parsed = parse_config(VL | old)
+    assert parsed == parse_config(VL | new | {"tie_word_embeddings": True})
+    assert parsed.images == ImageInput((2, 3, 3), 2)
+    assert parsed.rope.kind == "default"
+    assert parsed.has_qkv_bias and parsed.has_tied_embeddings
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"architectures": ["LlavaForConditionalGeneration"]}, "LlavaFor.*supported are .*Qwen2_5_VL"),
+        ({"vision_config": None}, "vision_config"),
+        ({"rope_scaling": {"mrope_section": [1, 2, 3]}}, "mrope_section"),
+        ({}, "mrope_section"),  # what is left unsaid is for heads of 128
+        ({"rope_scaling": SECTIONS, "vision_config": {"out_hidden_size": 32}}, "32 wide"),
+        ({"architectures": ["LlamaForCausalLM"], "rope_scaling": {"type": "mrope"}}, "mrope"),
+    ],
+)
+def test_images_that_would_not_be_honoured_are_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnsupportedModel, match=words):
+        parse_config(BASE | VL | change)

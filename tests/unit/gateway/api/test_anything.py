@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway_fakes import Client, FakeDispatcher, make_service
+from tests.seeing_gateway import data_url, seeing_service
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 anything = st.recursive(
@@ -45,6 +46,27 @@ async def test_no_json_makes_the_gateway_fail(path: str, options: dict[str, Any]
 async def test_no_bytes_make_the_gateway_fail(path: str, body: bytes) -> None:
     client = Client(make_service(FakeDispatcher()))
     assert 400 <= (await client.post(path, body)).status < 500
+
+
+parts = st.one_of(
+    anything,
+    st.fixed_dictionaries({"type": st.sampled_from(["text", "image_url", "video_url"])}, optional={
+        "text": anything,
+        "image_url": anything | st.fixed_dictionaries(
+            {"url": st.sampled_from(["", "data:", "http://", "data:image/png;base64,", data_url()]) | anything},
+            optional={"detail": st.sampled_from(["low", "auto"]) | anything},
+        ),
+    }),
+)  # fmt: skip
+
+
+@relaxed
+@given(st.lists(parts, max_size=4))
+async def test_no_parts_make_a_gateway_that_sees_fail(content: Any) -> None:
+    client = Client(seeing_service(FakeDispatcher()))
+    for path in (CHAT, "/tokenize"):
+        response = await client.post(path, {"messages": [{"role": "user", "content": content}]})
+        assert response.status == 200 or 400 <= response.status < 500, response.body
 
 
 @relaxed

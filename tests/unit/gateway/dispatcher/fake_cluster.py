@@ -20,8 +20,10 @@ from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
 from penstock.gateway.watch import Watch
 from penstock.runtime.tracing import OFF
+from penstock.wire import encode_messages as e
 from penstock.wire import messages as m
-from tests.unit.gateway.dispatcher.fake_worker import FakeStream, FakeWorker
+from tests.unit.gateway.dispatcher.fake_stream import FakeStream
+from tests.unit.gateway.dispatcher.fake_worker import FakeWorker
 from tests.unit.gateway.dispatcher.virtual_time import VirtualTimeLoop, until
 
 ROUTER = "router:1"
@@ -33,6 +35,7 @@ class FakeCluster:
     prefill_s = 0.010
     transfer_s = 0.002
     step_s = 0.005
+    encode_s = 0.020
 
     def __init__(self, limits: DispatchLimits) -> None:
         self.limits = limits
@@ -63,6 +66,7 @@ class FakeCluster:
                     await until(lambda: dispatcher.num_requests == 0)
                     assert dispatcher.num_waiting == 0
                     assert not dispatcher._sessions.attempts
+                    assert not len(dispatcher._sessions.images)
                     assert not any(session.attempts for session in dispatcher._sessions.all())
             finally:
                 await dispatcher.close()
@@ -136,6 +140,15 @@ class FakeCluster:
             return stream.serve(calls, lambda _: None, lambda: None)
         worker.prefills.append(stream)
         return stream.serve(calls, worker.on_prefill_call, lambda: None)
+
+    def encode(self, address: str, calls: AsyncIterator[e.EncodeCalls]) -> AsyncGenerator[e.EncodeEvents, None]:
+        stream: FakeStream[e.EncodeCalls, e.EncodeEvents] = FakeStream()
+        worker = self.workers.get(address)
+        if worker is None or not worker.is_alive:
+            stream.send(WorkerLost("connection refused"))
+            return stream.serve(calls, lambda _: None, lambda: None)
+        worker.images.streams.append(stream)
+        return stream.serve(calls, worker.images.on_call, lambda: None)
 
     def decode(self, address: str, calls: AsyncIterator[m.DecodeCalls]) -> AsyncGenerator[m.StepOutputs, None]:
         stream: FakeStream[m.DecodeCalls, m.StepOutputs] = FakeStream()

@@ -1,11 +1,11 @@
 """A worker without sockets: it answers, refuses, falls silent, dies, or does what a test says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PenstockError, QueueFull, WorkerLost
+from penstock.core.errors import QueueFull, WorkerLost
 from penstock.core.types import (
     FinishReason,
     Request,
@@ -15,46 +15,12 @@ from penstock.core.types import (
     WorkerState,
 )
 from penstock.wire import messages as m
+from tests.unit.gateway.dispatcher.fake_encoder import FakeEncoder
+from tests.unit.gateway.dispatcher.fake_stream import FakeStream
 from tests.unit.gateway.dispatcher.requests import draw
 
 if TYPE_CHECKING:
     from tests.unit.gateway.dispatcher.fake_cluster import FakeCluster
-
-Calls = TypeVar("Calls")
-Events = TypeVar("Events")
-
-
-class FakeStream(Generic[Calls, Events]):
-    """The server's end of one stream."""
-
-    def __init__(self) -> None:
-        self.calls: list[Calls] = []
-        self.is_open = True
-        self._events: asyncio.Queue[Events | PenstockError] = asyncio.Queue()
-
-    def send(self, events: Events | PenstockError) -> None:
-        self._events.put_nowait(events)
-
-    async def serve(
-        self, calls: AsyncIterator[Calls], on_call: Callable[[Calls], None], on_close: Callable[[], None]
-    ) -> AsyncGenerator[Events, None]:
-        async def listen() -> None:
-            async for call in calls:
-                self.calls.append(call)
-                on_call(call)
-
-        listener = asyncio.create_task(listen())
-        try:
-            while True:
-                events = await self._events.get()
-                if isinstance(events, PenstockError):
-                    raise events
-                yield events
-        finally:
-            self.is_open = False
-            on_close()
-            listener.cancel()
-            await asyncio.wait([listener])
 
 
 @dataclass(eq=False)
@@ -76,10 +42,16 @@ class FakeWorker:
     decodes: list[FakeStream[m.DecodeCalls, m.StepOutputs]] = field(default_factory=list)
     is_alive: bool = True
     is_stepping: bool = False
+    encodes_images: bool = False
+    has_embeddings: bool = False  # of every image there is
+    brought: dict[int, set[int]] = field(default_factory=dict)  # of what it holds, images that are there
+
+    def __post_init__(self) -> None:
+        self.images = FakeEncoder(self)
 
     @property
     def state(self) -> WorkerState:
-        return WorkerState(self.ref, self.role)
+        return WorkerState(self.ref, self.role, encodes_images=self.encodes_images)
 
     # --- what it says ---
 
@@ -94,7 +66,7 @@ class FakeWorker:
                 stream.send(outputs)
 
     def break_streams(self) -> None:
-        streams: list[FakeStream[Any, Any]] = [*self.prefills, *self.decodes]
+        streams: list[FakeStream[Any, Any]] = [*self.prefills, *self.decodes, *self.images.streams]
         for stream in streams:
             stream.send(WorkerLost("connection reset"))
 
@@ -128,12 +100,18 @@ class FakeWorker:
             self.say(m.PrefillEvents(refused=[m.PrefillEnded(handle, QueueFull("full"))]))
             return
         self.held[handle] = start.request
-        self.say(m.PrefillEvents(accepted_handles=[handle]))
+        num_images = len(start.request.images)
+        self.brought[handle] = set(range(num_images)) if self.has_embeddings else set()
+        wanted = [index for index in range(num_images) if index not in self.brought[handle]]
+        self.say(m.PrefillEvents([handle], wanted_images=[m.WantedImages(handle, wanted)] if wanted else ()))
         self.later(self.cluster.prefill_s, self.prefill, start)
 
     def prefill(self, start: m.PrefillStart) -> None:
         request = start.request
         if request.handle not in self.held:
+            return
+        if len(self.brought[request.handle]) < len(request.images):
+            self.later(self.cluster.prefill_s, self.prefill, start)
             return
         token_id = draw([*request.prompt_token_ids, *request.output_token_ids], request.sampling.seed)
         is_last = len(request.output_token_ids) + 1 >= request.sampling.max_tokens

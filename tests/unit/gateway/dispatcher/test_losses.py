@@ -1,9 +1,12 @@
 """Workers die at every moment; the client sees a pause, never another token."""
 
+from dataclasses import replace
+
 import pytest
 
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import BlocksExhausted, InternalError, WorkerLost
+from penstock.core.images import ImageSpan, hashed_token_ids
 from penstock.core.types import FinishReason, Role, SampledToken
 from penstock.gateway.dispatcher import RoutedDispatcher
 from penstock.wire import messages as m
@@ -47,6 +50,29 @@ def test_decode_dies_after_any_token(four: FakeCluster, num_delivered: int) -> N
         assert generation.num_resumes == resumed.attempt == 1
         assert resumed.sampling == request.sampling
         assert list(resumed.block_hashes) == hash_blocks(context, b"tenant")
+
+    four.run(scenario)
+
+
+def test_what_is_resumed_after_an_image_is_still_hashed_by_what_the_image_shows(four: FakeCluster) -> None:
+    span = ImageSpan(start=30, num_tokens=10, content_hash=bytes(range(16)), grid=(1, 4, 10))  # ends in an open block
+    for worker in four.workers.values():
+        worker.has_embeddings = True
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        request = make_request(max_tokens=NUM_TOKENS * 2)
+        hashes = hash_blocks(hashed_token_ids(request.prompt_token_ids, [span]), b"tenant")
+        request = replace(request, images=[span], block_hashes=hashes)
+        generation = dispatcher.generate(request, [b"file"])
+        while len(generation.output_token_ids) < NUM_TOKENS:
+            await generation.next_tokens()
+        four.workers["decode-0"].die()
+        await read(generation)
+        resumed = four.workers["prefill-0"].offers[-1].request
+        context = [*request.prompt_token_ids, *resumed.output_token_ids]
+        assert resumed.images == [span]
+        assert len(resumed.block_hashes) == len(hashes) + 1
+        assert list(resumed.block_hashes) == hash_blocks(hashed_token_ids(context, [span]), b"tenant")
 
     four.run(scenario)
 

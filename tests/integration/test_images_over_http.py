@@ -1,0 +1,78 @@
+"""Greedy answers about pictures through HTTP, encoded where they are prefilled, are those of transformers."""
+
+import asyncio
+import json
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.integration.image_models import VisionOracle, picture, png
+from tests.integration.system import running_group
+from tests.integration.test_tokens_over_http import TRANSPORT_FLAGS, transports_in_use
+from tests.seeing_gateway import TEMPLATE, data_url, image_part, placeholder_id, seeing_vocabulary, text_part, user
+
+NUM_TOKENS = 8
+SMALL, WIDE, HIGH = picture(60, 60), picture(190, 60, 1), picture(60, 150, 2)
+ASKED: list[list[Image.Image | str]] = [
+    ["What is this?"],
+    [SMALL, "What is this?"],
+    ["What is this?", WIDE],
+    ["Compare ", SMALL, " with ", HIGH, " and ", SMALL, "."],
+    [WIDE, HIGH],
+]
+_group_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> VisionOracle:
+    """A folder that workers and gateways can serve."""
+    folder = tmp_path_factory.mktemp("models") / "seeing"
+    vocabulary = seeing_vocabulary()
+    made = VisionOracle(folder, image_token=placeholder_id(), vocab_size=vocabulary.get_vocab_size())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    vocabulary.save(str(folder / "tokenizer.json"))
+    return made
+
+
+def message(parts: list[Image.Image | str]) -> dict[str, Any]:
+    return user(*(text_part(it) if isinstance(it, str) else image_part(data_url(png(it))) for it in parts))
+
+
+async def answer(client: httpx.AsyncClient, parts: list[Image.Image | str]) -> list[int]:
+    body = {
+        "model": "seeing",
+        "messages": [message(parts)],
+        "max_tokens": NUM_TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "return_token_ids": True,
+    }
+    response = await client.post("/v1/chat/completions", json=body)
+    assert response.is_success, response.text
+    token_ids: list[int] = response.json()["choices"][0]["token_ids"]
+    return token_ids
+
+
+async def expected(client: httpx.AsyncClient, oracle: VisionOracle, parts: list[Image.Image | str]) -> list[int]:
+    prompt = (await client.post("/tokenize", json={"messages": [message(parts)]})).json()["tokens"]
+    return oracle.generate(prompt, [it for it in parts if isinstance(it, Image.Image)], NUM_TOKENS)
+
+
+@pytest.mark.parametrize("transport", TRANSPORT_FLAGS)
+@pytest.mark.timeout(180)
+async def test_pictures_are_seen_as_by_transformers(
+    scheduler_address: str, oracle: VisionOracle, transport: str
+) -> None:
+    flags = (*TRANSPORT_FLAGS[transport], "--num-blocks=128", "--max-batch-tokens=32", "--device=cpu")
+    name = f"images-{next(_group_numbers)}"
+    async with running_group(scheduler_address, name, oracle.folder, *flags) as client:
+        wanted = [await expected(client, oracle, parts) for parts in ASKED]
+        at_once = await asyncio.gather(*(answer(client, parts) for parts in ASKED))
+        assert at_once == wanted
+        assert [await answer(client, parts) for parts in reversed(ASKED)] == wanted[::-1]  # from what is cached
+        async with asyncio.timeout(5):
+            while await transports_in_use(client) != {transport}:
+                await asyncio.sleep(0.1)
