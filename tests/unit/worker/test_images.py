@@ -21,7 +21,7 @@ from penstock.wire.encode_messages import EncodeEvents, EncodeStart
 from penstock.wire.messages import PrefillStart
 from tests.unit.engine.mock_engine import COSTS, STEP_S, make_engine
 from tests.unit.virtual_time import in_virtual_time, pass_time
-from tests.unit.worker.test_process import SETTINGS, Process
+from tests.unit.worker.worker_process import SETTINGS, Process
 
 CONFIG = {"vision_config": {}, "hidden_size": 16}
 INFO = VisionInfo(16, 2, "bfloat16", "mock", bytes(16))
