@@ -14,6 +14,7 @@ ABSTRACT = {PenstockError}
 ARGUMENTS: dict[type[PenstockError], tuple[object, ...]] = {  # of those that are not made from one sentence
     errors.UnsupportedParameter: ("n", "only 1 is supported"),
     errors.ContextTooLong: (5000, 4096),
+    errors.InvalidImage: ("messages[0].content[1].image_url", "it is broken"),
     errors.ModelNotFound: ("x", "y"),
     errors.Overloaded: ("Busy.", 3.0),
     errors.InvalidSettings: ("port", 70000, "too large"),
