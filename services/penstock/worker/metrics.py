@@ -15,9 +15,9 @@ from penstock.core.histogram import Histogram
 from penstock.core.types import WorkerState
 from penstock.decode.intake import Intake
 from penstock.engine.loop import EngineLoop
-from penstock.prefill.links import DecodeLinks
 from penstock.runtime.metrics import MetricSpec, counter, gauge, histogram, render
 from penstock.transfer.counters import TransferCounters
+from penstock.transfer.peer_links import PeerLinks
 from penstock.worker.step_meter import BATCH_BUCKETS, STEP_BUCKETS_S, StepMeter
 
 _VLLM = ("model_name", "worker")
@@ -33,7 +33,7 @@ class WorkerParts:
     engine: EngineLoop
     steps: StepMeter
     intake: Intake
-    links: DecodeLinks
+    links: PeerLinks
     sent: TransferCounters
     received: TransferCounters
     describe: Callable[[], WorkerState]

@@ -28,7 +28,6 @@ from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.runner import Runner
 from penstock.prefill.handoff import HandoffLimits
 from penstock.prefill.image_intake import ImageIntake
-from penstock.prefill.links import DecodeLinks
 from penstock.prefill.loop import Prefiller
 from penstock.prefill.service import PrefillService
 from penstock.runtime import clock
@@ -41,6 +40,7 @@ from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
 from penstock.runtime.tracing import OFF, Tracer
+from penstock.transfer.peer_links import PeerLinks
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
@@ -99,7 +99,7 @@ class Worker:
         book = self._engine.book
         self._decoder = Decoder(book, clock.now_s, tracer)
         self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)
-        self._links = DecodeLinks(me, runner.info.revision, self._sender, self._open_link)
+        self._links = PeerLinks(me, runner.info.revision, self._sender, self._open_link)
         self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
         book.on_stranded = self._hand_back
         self._encoding: Encoding | None = None
