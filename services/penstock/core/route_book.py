@@ -125,7 +125,8 @@ class RouteBook:
             return None
         role = self._states[decision.prefill[0].ref.worker_id].role
         disaggregate = is_worth_transfer(query, decision, role, rules.disaggregation)
-        decision = replace(decision, disaggregate=disaggregate)
+        encoders = self._encoders_of(query.image_patches, now_s)
+        decision = replace(decision, disaggregate=disaggregate, encoders=encoders)
         if rules.counts_in_flight:
             self._account(query, decision, now_s)
         return replace(ranking, decision=decision)
@@ -139,6 +140,14 @@ class RouteBook:
         held = self._prefixes.match(query.block_hashes, is_confirmed=True)  # what is only expected cannot be fetched
         source = max(sorted(held), key=lambda name: held[name], default="")
         return Prefixes(cached, held[source], self._members.get(source).ref) if source else Prefixes(cached)
+
+    def _encoders_of(self, num_patches: Sequence[int], now_s: float) -> tuple[Candidate, ...]:
+        """One for each image."""
+        if not num_patches:
+            return ()
+        shards = self.shard_images(num_patches, now_s)
+        by_image = {index: Candidate(ref) for ref, indices in shards.items() for index in indices}
+        return tuple(by_image[index] for index in sorted(by_image))
 
     def shard_images(self, num_patches: Sequence[int], now_s: float) -> Mapping[WorkerRef, tuple[int, ...]]:
         """Which encoder encodes which images of one request, counted as work in flight; nothing without encoders."""

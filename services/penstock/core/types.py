@@ -275,11 +275,15 @@ class RouteQuery:
     block_hashes: SequenceOf[bytes] = ()
     excluded_worker_ids: frozenset[str] = frozenset()  # tried and lost by this request
     traceparent: str = ""
+    image_patches: SequenceOf[int] = ()  # of each image
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """Ranked candidates, best first. When not `disaggregate`, a prefill candidate decodes what it prefilled."""
+    """Ranked candidates, best first. When not `disaggregate`, a prefill candidate decodes what it prefilled.
+
+    `encoders` names one worker for each image; nobody where the group has no encoder workers.
+    """
 
     prefill: tuple[Candidate, ...]
     decode: tuple[Candidate, ...]
