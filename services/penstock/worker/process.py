@@ -27,7 +27,6 @@ from penstock.engine.drain import wait_until_empty
 from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.runner import Runner
 from penstock.prefill.handoff import HandoffLimits
-from penstock.prefill.image_intake import ImageIntake
 from penstock.prefill.loop import Prefiller
 from penstock.prefill.service import PrefillService
 from penstock.runtime import clock
@@ -47,13 +46,12 @@ from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
-from penstock.worker.encode_metrics import EncodeMetrics
-from penstock.worker.encoding import Encoding
 from penstock.worker.engines import build_engine_loop, build_image_encoder_beside, build_runner
 from penstock.worker.metrics import WorkerMetrics, WorkerParts
 from penstock.worker.registration import Registration
 from penstock.worker.service import Orders, WorkerService
 from penstock.worker.step_meter import StepMeter
+from penstock.worker.vision import Vision
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +100,7 @@ class Worker:
         self._links = PeerLinks(me, runner.info.revision, self._sender, self._open_link)
         self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
         book.on_stranded = self._hand_back
-        self._encoding: Encoding | None = None
-        if images is not None and runner.embeddings is not None:
-            image_intake = ImageIntake(book, runner.embeddings, self._prefiller.find)
-            self._encoding = Encoding(images, self._ref, image_intake.deliver, tracer)
+        self._vision = Vision(self._ref, self._engine, self._prefiller, images, tracer)
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
@@ -118,8 +113,9 @@ class Worker:
             stop.set()
 
         await self._receiver.start(self._runner.kv, self._policy)
-        orders, encoder = Orders(begin_drain, self.flip), self._encoding.encoder if self._encoding else None
-        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, encoder)
+        await self._vision.serve(self._server, self._policy)
+        orders = Orders(begin_drain, self.flip)
+        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, self._vision)
         prefill_service, decode_service = self._prefill_service, self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
         self._server.add(
@@ -130,8 +126,6 @@ class Worker:
                 server, worker_service.drain, worker_service.flip, worker_service.holdings
             )
         )
-        if self._encoding is not None:
-            self._encoding.serve(self._server)
         address = await self._server.start(self._settings.address)
         self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
         self._prefiller.me = self._ref
@@ -139,8 +133,7 @@ class Worker:
             self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
         )
         registry.register(WorkerMetrics(self._ref.worker_id, self._runner.info.name, self._parts()))
-        if encoder is not None:
-            registry.register(EncodeMetrics(self._ref.worker_id, self._runner.info.name, encoder))
+        self._vision.bound(self._ref, registry)
         self._metrics_address = serve_status(registry, self._settings.metrics_address, lambda: self._server.is_serving)
         await self._server.set_serving(True)
         log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
@@ -148,10 +141,8 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
         async with asyncio.TaskGroup() as tasks:
-            engine = tasks.create_task(self._engine.run())
-            running = [engine, tasks.create_task(self._registration.run())]
-            if self._encoding is not None:
-                running.append(tasks.create_task(self._encoding.encoder.run()))
+            works = (self._engine.run(), self._registration.run(), self._vision.run())
+            running = [tasks.create_task(work) for work in works]
             await stop.wait()
             await self._drain()
             for task in running:
@@ -164,16 +155,14 @@ class Worker:
         self._prefiller.fail_all(self._farewell)
         self._decoder.fail_all(self._farewell)
         self._intake.withdraw_all()
-        if self._encoding is not None:
-            await self._encoding.hand_back(self._farewell)
+        await self._vision.hand_back(self._farewell)
         await self._prefiller.close()
         await self._links.close()
         await self._sender.close()
         await self._server.stop(grace_s=0.5)
         await self._receiver.close()
+        await self._vision.close()
         await self._channels.close()
-        if self._encoding is not None:
-            self._encoding.close()
         self._runner.close()
 
     def flip(self, request: FlipRequest) -> FlipResponse:
@@ -235,7 +224,7 @@ class Worker:
             is_draining=book.is_draining,
             transports=self._links.transports,
             version=__version__,
-            encodes_images=self._encoding is not None,
+            encodes_images=self._vision.encoder is not None,
         )
 
     def _parts(self) -> WorkerParts:
