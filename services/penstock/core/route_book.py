@@ -24,6 +24,7 @@ from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, Wo
 
 # A decode worker learns of a request when its prefill starts; a prediction beyond this is not worth holding on to.
 _MAX_ARRIVAL_S = 5.0
+_UNMEASURED_S_PER_PATCH = 2e-5  # of an encoder that has encoded nothing yet; any plausible number spreads images
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +155,12 @@ class RouteBook:
         encoders = [state for state in self._states.values() if state.role is Role.ENCODER and not state.is_draining]
         if not encoders:
             return {}
-        cost = EncodeCost(encoders[0].prefill_base_s, encoders[0].prefill_s_per_token)
-        queued_s = {state.ref.worker_id: state.num_prefill_tokens * state.prefill_s_per_token for state in encoders}
+        s_per_patch = encoders[0].prefill_s_per_token or _UNMEASURED_S_PER_PATCH
+        cost = EncodeCost(encoders[0].prefill_base_s, s_per_patch)
+        queued_s = {
+            state.ref.worker_id: state.num_prefill_tokens * (state.prefill_s_per_token or s_per_patch)
+            for state in encoders
+        }
         sharding = shard(num_patches, queued_s, cost, self._rules.max_image_shards or None)
         for worker_id, indices in sharding.shards.items():
             work = RoutedWork(now_s, sum(num_patches[index] for index in indices))

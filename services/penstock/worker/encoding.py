@@ -20,8 +20,10 @@ from penstock.wire.messages import StageSpan
 class Encoding:
     """Of one worker, whatever else it does."""
 
-    def __init__(self, images: ImageEncoder, me: WorkerRef, deliver: Deliver, tracer: Tracer) -> None:
-        self.encoder = Encoder(images, deliver, EncoderLimits(), clock.now_s)
+    def __init__(
+        self, images: ImageEncoder, me: WorkerRef, deliver: Deliver, limits: EncoderLimits, tracer: Tracer
+    ) -> None:
+        self.encoder = Encoder(images, deliver, limits, clock.now_s)
         self._images = images
         self._service = EncoderService(self.encoder, me.incarnation, clock.now_s, tracer)
 

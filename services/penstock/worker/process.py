@@ -40,17 +40,18 @@ from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
 from penstock.runtime.tracing import OFF, Tracer
 from penstock.transfer.peer_links import PeerLinks
-from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
-from penstock.worker.engines import build_engine_loop, build_image_encoder_beside, build_runner
+from penstock.worker.encoder_process import EncoderWorker
+from penstock.worker.engines import build_engine_loop, build_image_encoder, build_image_encoder_beside, build_runner
 from penstock.worker.metrics import WorkerMetrics, WorkerParts
 from penstock.worker.registration import Registration
 from penstock.worker.service import Orders, WorkerService
 from penstock.worker.step_meter import StepMeter
+from penstock.worker.transports import transfer_policy
 from penstock.worker.vision import Vision
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,19 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
     """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
     registry = process_registry()
     with tracing(settings.role, settings.worker_id, registry) as tracer:
-        runner = build_runner(settings)
-        worker = Worker(settings, runner, tracer, build_image_encoder_beside(settings, runner))
+        worker = _build_worker(settings, tracer)
         try:
             await worker.start(stop, registry)
             return await worker.run(stop)
         finally:
             await worker.close()
+
+
+def _build_worker(settings: WorkerSettings, tracer: Tracer) -> "Worker | EncoderWorker":
+    if settings.role == Role.ENCODER:
+        return EncoderWorker(settings, build_image_encoder(settings), tracer)
+    runner = build_runner(settings)
+    return Worker(settings, runner, tracer, build_image_encoder_beside(settings, runner))
 
 
 class Worker:
@@ -88,8 +95,7 @@ class Worker:
         self._metrics_address = ""
         self._farewell: PenstockError = WorkerLost("The worker failed.")  # until it drains
         me = self._ref.worker_id, self._ref.incarnation
-        allowed = tuple(name for name in settings.transports if name != "tcp" or settings.allow_tcp)
-        self._policy = TransferPolicy(allowed=allowed, host=settings.address.rpartition(":")[0])
+        self._policy = transfer_policy(settings)
         self._receiver = KvReceiver(me)
         self._sender = KvSender(runner.kv, self._policy, me)
         self._steps = StepMeter(runner)
@@ -103,7 +109,7 @@ class Worker:
         self._vision = Vision(self._ref, self._engine, self._prefiller, images, tracer)
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
-        self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
+        self._registration = Registration(settings.scheduler_address, self._channels, self.state, book.pool)
 
     async def start(self, stop: asyncio.Event, registry: CollectorRegistry) -> None:
         """Listen for KV, serve RPCs and metrics. `stop` is set when an operator asks for a drain."""
@@ -232,7 +238,6 @@ class Worker:
             self._engine,
             self._steps,
             self._intake,
-            self._links,
             self._sender.counters,
             self._receiver.counters,
             self.state,

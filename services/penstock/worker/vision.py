@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from penstock.core.errors import PenstockError
 from penstock.core.types import WorkerRef
-from penstock.encoder.loop import Encoder
+from penstock.encoder.loop import Encoder, EncoderLimits
 from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.loop import EngineLoop
 from penstock.prefill.embeddings_service import EmbeddingsService
@@ -22,6 +22,8 @@ from penstock.wire import stubs
 from penstock.wire.messages import LinkWelcome
 from penstock.worker.encode_metrics import EncodeMetrics
 from penstock.worker.encoding import Encoding, delivering_here
+
+LIMITS = EncoderLimits(cache_bytes=2**28)  # beside the pool, which is a cache of its own
 
 
 class _Inlet:
@@ -46,7 +48,7 @@ class Vision:
         self._inlet = _Inlet(me, engine, prefiller) if engine.runner.embeddings is not None else None
         self._encoding: Encoding | None = None
         if images is not None and self._inlet is not None:
-            self._encoding = Encoding(images, me, delivering_here(me, self._inlet.intake), tracer)
+            self._encoding = Encoding(images, me, delivering_here(me, self._inlet.intake), LIMITS, tracer)
 
     @property
     def encoder(self) -> Encoder | None:
