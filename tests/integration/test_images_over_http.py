@@ -110,10 +110,10 @@ async def test_a_request_outlives_its_encoder_and_its_prefill_worker(oracle: Vis
     ):
         await system.wait_for_workers(5)
         wanted = await answer(client, [SMALL, WIDE, "What is this?"])
-        for victim in ("encoder-0", "encoder-1", "prefill-0", "prefill-1"):
+        for number, victim in enumerate(("encoder-0", "encoder-1", "prefill-0", "prefill-1")):
             await system.wait_for_workers(5)
-            again = [picture(60, 60, seed) for seed in range(10, 14)]
-            asked = [[SMALL, WIDE, "What is this?"], *([image, f"It is {victim}."] for image in again)]
+            unseen = [picture(60, 60, 10 * number + seed) for seed in range(10, 14)]
+            asked = [[SMALL, WIDE, "What is this?"], *([image, "What is this?"] for image in unseen)]
             answers = [asyncio.create_task(answer(client, parts)) for parts in asked]
             await asyncio.sleep(0.3)
             system.kill(victim)

@@ -56,3 +56,20 @@ def test_images_are_spread_over_idle_encoders_and_count_as_work_in_flight(
     assert sorted(index for indices in shards.values() for index in indices) == list(range(6))
     assert sum(state.num_prefill_tokens for state in book.states) == 6000
     assert book_of(RouteRules(), make_worker("p0")).shard_images([1000], 0.0) == {}
+
+
+def test_a_route_names_an_encoder_for_each_image() -> None:
+    encoders = [make_worker(f"e{n}", Role.ENCODER) for n in range(2)]  # they have measured nothing yet
+    book = book_of(RouteRules(), *encoders, make_worker("p0"), make_worker("d0", Role.DECODE))
+    ranking = book.answer(RouteQuery("r", 1000, 64, image_patches=[500, 500, 1000]), 0.0)
+    assert ranking is not None
+    named = [candidate.ref.worker_id for candidate in ranking.decision.encoders]
+    assert named[0] == named[1] != named[2]
+    assert answer(book, 1).encoders == ()
+
+
+def test_without_encoders_a_route_names_none() -> None:
+    book = book_of(RouteRules(), make_worker("p0"), make_worker("d0", Role.DECODE))
+    ranking = book.answer(RouteQuery("r", 1000, 64, image_patches=[500]), 0.0)
+    assert ranking is not None
+    assert ranking.decision.encoders == ()
