@@ -140,6 +140,17 @@ def test_only_what_must_leaves_the_cluster() -> None:
     assert outside({"scheduler": {"scaling": {"enabled": True}}}, "scheduler")
 
 
+def test_gateways_fetch_images_from_elsewhere_once_they_are_told_to() -> None:
+    def ports(image_urls: str | None, policy: str = "gateway") -> list[object]:
+        values: Values = {"gateway": {"settings": {"imageUrls": image_urls}}} if image_urls else {}
+        rules = render(values).get("NetworkPolicy", policy)["spec"]["egress"]
+        return [rule.get("ports") for rule in rules if any("ipBlock" in peer for peer in rule["to"])]
+
+    assert ports("public") == [[{"protocol": "TCP", "port": 80}, {"protocol": "TCP", "port": 443}]]
+    assert ports("any") == [None]  # every port
+    assert ports("none") == ports(None) == ports("public", "worker") == []
+
+
 def test_traces_may_leave_when_they_are_made() -> None:
     def leaves(values: Values, policy: str) -> bool:
         rules = render(values).get("NetworkPolicy", policy)["spec"]["egress"]

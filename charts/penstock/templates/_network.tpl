@@ -1,6 +1,6 @@
 {{/* One NetworkPolicy: of "component", "in" and "out" (each a list of peers' labels and ports; no ports: all of them),
      "open" (peers of the values, from outside this release), "monitored" (ports that the monitoring may scrape),
-     "download" (models come from elsewhere), "api" (the Kubernetes API is called). */}}
+     "download" (models come from elsewhere), "images" (so do images: public ones, or any), "api" (the Kubernetes API is called). */}}
 {{- define "penstock.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -37,6 +37,12 @@ spec:
     {{- if .download }}
     - to: {{ toJson .root.Values.networkPolicy.modelSources }}
       ports: [{protocol: TCP, port: 443}]
+    {{- end }}
+    {{- if has .images (list "public" "any") }}
+    - to: {{ toJson .root.Values.networkPolicy.imageSources }}
+      {{- if eq .images "public" }}
+      ports: [{protocol: TCP, port: 80}, {protocol: TCP, port: 443}]
+      {{- end }}
     {{- end }}
     {{- if and .root.Values.tracing.endpoint (ne .component "test") }}
     - to: {{ toJson .root.Values.networkPolicy.collectors }}

@@ -24,7 +24,9 @@ from penstock.core.errors import UnreadableImage
 # JPEG includes the MPO files of cameras. Each further decoder is one more that strangers may feed.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 50_000_000  # decoding takes up to 9 bytes for each
+MAX_JPEG_SCANS = 64  # each goes over all pixels, however few bytes it has; cameras and editors make about ten
 
+_JPEG_SCAN = b"\xff\xda"
 # by EXIF's orientation, of which 1 is upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,6 +73,8 @@ def _decoded(file: bytes) -> Iterator[Image.Image]:
     try:
         with Image.open(BytesIO(file), formats=FORMATS) as image:
             _check(image)
+            if image.format in ("JPEG", "MPO") and file.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+                raise UnreadableImage(f"it has more than {MAX_JPEG_SCANS} scans")
             image.load()
             yield image
     except UnidentifiedImageError as error:

@@ -102,7 +102,7 @@ async def refusal(fetcher: Fetcher, url: str) -> str:
 def resolving(**hosts: Sequence[str]) -> fetch.Resolve:
     """Names as a test has them; `_` stands for a dot."""
 
-    async def resolve(host: str, _port: int) -> Sequence[str]:
+    def resolve(host: str, _port: int) -> Sequence[str]:
         found = [host] if host[0].isdigit() else hosts.get(host.replace(".", "_"))
         if found is None:
             raise socket.gaierror(socket.EAI_NONAME, "no such host")

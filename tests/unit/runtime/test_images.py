@@ -120,6 +120,16 @@ def test_a_size_that_no_image_should_have_is_refused_before_anything_is_decoded(
         to_rgb(file)
 
 
+def test_a_jpeg_that_is_drawn_over_and_over_is_refused() -> None:
+    file = image_file(picture(), "JPEG", progressive=True)
+    begin = file.rindex(b"\xff\xda")
+    last_scan = file[begin:-2]
+    repeated = file[:-2] + last_scan * 10 + file[-2:]
+    assert to_rgb(repeated).tobytes() == to_rgb(file).tobytes()
+    with pytest.raises(UnreadableImage, match="more than 64 scans"):
+        to_rgb(file[:-2] + last_scan * 64 + file[-2:])
+
+
 FILES = [
     *(image_file(picture(12, 8), form) for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP")),
     image_file(picture(12, 8, "P")),

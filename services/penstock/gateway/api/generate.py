@@ -24,7 +24,9 @@ async def chat_completions(service: Service, exchange: Exchange, caller: Caller)
     service.limits.check_num_choices(body.n)
     num_logprobs = body.num_logprobs
     prompt = await read_conversation(service, exchange, body)
-    token_ids, body = prompt.token_ids, body.without_messages()
+    token_ids = prompt.token_ids
+    if prompt.images:
+        body = body.without_messages()
     max_tokens = model.output_limit(len(token_ids), body.token_limit, service.limits.default_max_tokens, "messages")
     sampling = body.sampling(max_tokens, num_logprobs, model.tokenizer.vocab_size)
     asked = Asked(body, [token_ids], sampling, [prompt.images])

@@ -7,7 +7,8 @@ later does not matter. TLS still asks for the certificate of the name. Every red
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -15,19 +16,20 @@ from penstock.core.errors import UnreadableImage
 
 MAX_NUM_REDIRECTS = 3
 MAX_NUM_FETCHES = 64  # at once, of one gateway
+NUM_THREADS = 8  # look up names; of their own, for a slow name server must not keep tokenizers waiting
 TIMEOUT_S = 10.0  # over everything: turns, names, redirects, bytes
 
 _TIMEOUTS = httpx.Timeout(TIMEOUT_S, connect=3.0)
 _MAX_NUM_ADDRESSES = 3  # of one name that are tried
 _HEADERS = {"accept": "image/*", "accept-encoding": "identity", "user-agent": "penstock"}
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Resolve = Callable[[str, int], Sequence[str]]
 Spend = Callable[[int], None]  # told of bytes before they are kept; raises when they are too many
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
+def resolve(host: str, port: int) -> Sequence[str]:
     """The numeric addresses of a host, in the order the system would try them."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
@@ -44,6 +46,10 @@ class Fetcher:
         self._resolve = resolve
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
         self._turns = asyncio.Semaphore(MAX_NUM_FETCHES)
+        self._names = ThreadPoolExecutor(NUM_THREADS, "names")
+
+    def close(self) -> None:
+        self._names.shutdown(wait=False, cancel_futures=True)
 
     async def fetch(self, url: str, spend: Spend) -> bytes:
         """The file at `url`. Raises UnreadableImage, and what `spend` does."""
@@ -97,7 +103,7 @@ class Fetcher:
         if not 0 < port < 2**16:
             raise UnreadableImage(f"its host has no port {port}")
         try:
-            addresses = await self._resolve(host, port)
+            addresses = await asyncio.get_running_loop().run_in_executor(self._names, self._resolve, host, port)
         except (OSError, UnicodeError) as error:
             raise UnreadableImage("its host was not found") from error
         if not all(self._is_allowed(address, port) for address in addresses):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from penstock.core.errors import InvalidImage, InvalidRequest, UnreadableImage
+from penstock.core.errors import InvalidImage, InvalidRequest, Overloaded, UnreadableImage
 from penstock.gateway.images.fetch import Fetcher, Spend
 from penstock.gateway.images.prompt import ImageFile
 from penstock.gateway.images.vision import Detail, Vision
@@ -21,6 +21,7 @@ from penstock.gateway.tasks import first_error
 from penstock.runtime.images import upright_size
 
 NUM_THREADS = 2
+TIMEOUT_S = 20.0  # over all images of a request, fetched and checked
 _PIECE_CHARACTERS = 2**18  # a multiple of 4
 _DATA_URL = re.compile(r"data:[^,]{0,256};base64,", re.IGNORECASE)
 
@@ -99,6 +100,8 @@ class ImageReader:
 
     def close(self) -> None:
         self._checking.shutdown(wait=False, cancel_futures=True)
+        if self._fetcher is not None:
+            self._fetcher.close()
 
     def check_number(self, num_images: int) -> None:
         if num_images > self.limits.max_num_images:
@@ -110,10 +113,12 @@ class ImageReader:
         """All images, in order. Raises InvalidImage for one that cannot be used; the others are then given up."""
         purse = _Purse(self.limits)
         try:
-            async with asyncio.TaskGroup() as group:
+            async with asyncio.timeout(TIMEOUT_S), asyncio.TaskGroup() as group:
                 reads = [group.create_task(self._read(image, purse.of(image))) for image in asked]
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
+        except TimeoutError:
+            raise Overloaded("This gateway has too many images to check; try again later.") from None
         return [read.result() for read in reads]
 
     async def _read(self, image: AskedImage, spend: Spend) -> ImageFile:

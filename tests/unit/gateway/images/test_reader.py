@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from penstock.core.errors import InvalidImage, InvalidRequest, UnreadableImage
+from penstock.core.errors import InvalidImage, InvalidRequest, Overloaded, UnreadableImage
 from penstock.gateway.images.fetch import Fetcher, Spend
 from penstock.gateway.images.reader import AskedImage, ImageLimits, ImageReader
 from penstock.gateway.images.vision import Detail
@@ -28,6 +28,9 @@ class FakeFetcher(Fetcher):
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.was_cancelled = False
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
     async def fetch(self, url: str, spend: Spend) -> bytes:
         if url.endswith("/never"):
@@ -154,6 +157,16 @@ async def test_urls_are_fetched_within_the_limits_and_one_that_fails_ends_the_ot
             await reader.read([asked("https://host/never"), asked(url, at=1)])
         assert caught.value.param == "messages[0].content[1].image_url"
         assert fetcher.was_cancelled
+    reader.close()
+
+
+async def test_a_request_whose_images_take_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.gateway.images.reader.TIMEOUT_S", 0.01)
+    fetcher = FakeFetcher({})
+    reader = make_reader(LIMITS, fetcher)
+    with pytest.raises(Overloaded, match="try again later"):
+        await reader.read([asked("https://host/never")])
+    assert fetcher.was_cancelled
     reader.close()
 
 
