@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from penstock.core.errors import UnsupportedModel
+from penstock.core.errors import UnreadableImage, UnsupportedModel
 from penstock.core.image_size import Grid
 from penstock.engine.options import read_json
 from penstock.engine.vision.config import VisionConfig
@@ -79,7 +79,8 @@ class Preprocessor:
         Raises UnreadableImage.
         """
         config, (frames, rows, columns) = self._config, grid
-        assert frames == 1, "an image is still"
+        if frames != 1 or min(rows, columns) < 1 or rows % config.merge_size or columns % config.merge_size:
+            raise UnreadableImage(f"A grid of {grid} patches is not that of an image for this model.")
         size = (columns * config.patch_size, rows * config.patch_size)
         image = to_rgb(file).resize(size, Image.Resampling.BICUBIC)
         pixels = np.asarray(image)  # [height, width, channels] uint8

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from penstock.core.errors import UnsupportedModel
+from penstock.core.errors import UnreadableImage, UnsupportedModel
+from penstock.core.image_size import Grid
 from penstock.engine.vision.config import parse_vision_config
-from penstock.engine.vision.preprocess import read_normalisation
+from penstock.engine.vision.preprocess import Normalisation, Preprocessor, read_normalisation
 
 VISION = {"hidden_size": 1280, "window_size": 112}
 RAW: dict[str, Any] = {"architectures": ["Qwen2_5_VLForConditionalGeneration"], "vision_config": VISION}
@@ -58,6 +59,13 @@ def test_a_folder_without_an_image_processor_is_refused(tmp_path: Path) -> None:
     (tmp_path / "processor_config.json").write_text("{}")
     with pytest.raises(UnsupportedModel, match="no image_processor"):
         read_normalisation(tmp_path)
+
+
+@pytest.mark.parametrize("grid", [(2, 4, 4), (1, 3, 4), (1, 4, 3), (1, 0, 4)])
+def test_a_grid_that_no_image_has_is_refused(grid: Grid) -> None:
+    preprocessor = Preprocessor(parse_vision_config(RAW), Normalisation(1.0, (0.0,) * 3, (1.0,) * 3))
+    with pytest.raises(UnreadableImage, match="grid"):
+        preprocessor.patches(b"", grid)
 
 
 def test_pixels_are_scaled_before_they_are_normalised(tmp_path: Path) -> None:
