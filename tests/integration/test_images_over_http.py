@@ -123,6 +123,26 @@ async def test_a_request_outlives_its_encoder_and_its_prefill_worker(oracle: Vis
             await until_all_is_given_back(system)
 
 
+@pytest.mark.parametrize("encoders", [(), ("--encoder=1",)])
+@pytest.mark.timeout(180)
+async def test_clients_that_leave_take_their_images_along(oracle: VisionOracle, encoders: tuple[str, ...]) -> None:
+    slow = "--mock-costs=encode_s=0.3,encode_s_per_patch=0"
+    async with (
+        running_system("--engine=mock", slow, f"--model={oracle.folder}", *encoders) as system,
+        httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
+    ):
+        await system.wait_for_workers(2 + len(encoders))
+        for delay_s in (0.0, 0.05, 0.2, 0.35):
+            unseen = [picture(60, 60, round(1000 * delay_s) + seed) for seed in range(40)]
+            asked = [asyncio.create_task(answer(client, [image, "What is this?"])) for image in unseen]
+            await asyncio.sleep(delay_s)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            await until_all_is_given_back(system)
+        assert len(await answer(client, [SMALL, "What is this?"])) == NUM_TOKENS
+
+
 async def until_all_is_given_back(system: System) -> set[str]:
     """The workers, once none of them holds anything."""
     async with asyncio.timeout(20):

@@ -129,6 +129,8 @@ class Sequence:
     @property
     def num_runnable_tokens(self) -> int:
         """Of those to be run, the ones that can be now."""
+        if self.num_ready_tokens == NO_LIMIT:  # nearly always
+            return len(self.token_ids) - self.num_computed_tokens
         return min(len(self.token_ids), self.num_ready_tokens) - self.num_computed_tokens
 
     @property

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.core.errors import Draining, PenstockError, QueueFull, StaleAttempt
 from penstock.core.measured_costs import MeasuredCosts
@@ -32,13 +32,16 @@ Deliver = Callable[[str, EncodeStart, Bytes], Awaitable[SequenceOf[StageSpan]]]
 """Bring the embeddings to their destination, for a gateway; returns the stages it took, or raises why it cannot."""
 
 
+BATCH = EncodeLimits(max_patches=65536)  # the activations of which are a few GB
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderLimits:
     """How much may wait, run at once, and be kept."""
 
     max_waiting_images: int = 256
     cache_bytes: int = 2**30
-    batch: EncodeLimits = field(default_factory=EncodeLimits)
+    batch: EncodeLimits = BATCH
 
 
 @dataclass(slots=True, eq=False)

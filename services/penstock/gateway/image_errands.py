@@ -138,7 +138,7 @@ class ImageErrands:
         images.error = error
         if isinstance(error, UnreadableImage):  # nobody else can read it either
             images.attempt.end(error)
-        elif images.attempt.handle in self._images:
+        else:
             self._send(images, indices)
 
     # --- to encoders --------------------------------------------------------------------------------------------------
@@ -147,11 +147,13 @@ class ImageErrands:
         attempt = images.attempt
         prefill = life_of(attempt.candidate.ref)
         for index in indices:
+            if attempt.handle not in self._images:  # it has ended
+                return
             load = EncoderLoad(self._num_images(), images.named(index))
             ref = choose_encoder(self.workers(), prefill, images.tried, self._suspects(), load)
             if ref is not None:
                 self._send_to(ref, images, index)
-            elif attempt.handle in self._images:
+            else:
                 attempt.blamed = (attempt.candidate.ref,) if prefill in images.tried else ()
                 attempt.end(images.error or NoWorkers("No worker that encodes images can be reached."))
 

@@ -7,6 +7,7 @@ how it is, drains and goes like every worker.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ from prometheus_client import CollectorRegistry
 from penstock import __version__
 from penstock.core.blocks import BlockPool
 from penstock.core.errors import ChangeRefused, Draining, PenstockError, WorkerLost
-from penstock.core.policies.encoder_batching import EncodeLimits
 from penstock.core.types import Role, WorkerRef, WorkerState
-from penstock.encoder.loop import EncoderLimits
+from penstock.encoder.loop import BATCH, EncoderLimits
 from penstock.encoder.push import EmbeddingPusher
 from penstock.engine.image_encoder import ImageEncoder
 from penstock.runtime import clock, rpc
@@ -71,7 +71,8 @@ class EncoderWorker:
         self._sender = KvSender(self._memory, transfer_policy(settings), me)
         self._links = PeerLinks(me, info.revision, self._sender, self._open_link)
         self._pusher = EmbeddingPusher(self._memory, self._links.get, clock.now_s)
-        limits = EncoderLimits(cache_bytes=settings.kv_memory_bytes, batch=EncodeLimits(capacity_tokens=STAGING_TOKENS))
+        batch = replace(BATCH, capacity_tokens=STAGING_TOKENS)
+        limits = EncoderLimits(cache_bytes=settings.kv_memory_bytes, batch=batch)
         self._encoding = Encoding(images, self._ref, self._pusher.push, limits, tracer)
         no_prefixes = BlockPool(0, PAGE_TOKENS)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, no_prefixes)
