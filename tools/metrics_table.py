@@ -11,7 +11,7 @@ from penstock.gateway.metrics import GatewayMetrics
 from penstock.runtime.metrics import Kind, MetricSpec
 from penstock.runtime.otlp import SPANS
 from penstock.scheduler.metrics import DirectoryMetrics, RouterMetrics
-from penstock.worker.encode_metrics import ENCODE_METRICS
+from penstock.worker.encode_metrics import ENCODER_WORKER_METRICS
 from penstock.worker.metrics import WORKER_METRICS
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
@@ -32,7 +32,7 @@ def processes() -> list[tuple[str, Sequence[MetricSpec]]]:
     return [
         ("Gateway", GatewayMetrics(CollectorRegistry(), "model").specs),
         ("Worker", WORKER_METRICS),
-        ("Worker that encodes images", ENCODE_METRICS),
+        ("Encoder worker; a worker that encodes images beside has its own as well", ENCODER_WORKER_METRICS),
         ("Router, one for each group", RouterMetrics(CollectorRegistry(), "default").specs),
         ("Global scheduler", DirectoryMetrics(CollectorRegistry()).specs),
         ("Every process that is traced", [SPANS]),

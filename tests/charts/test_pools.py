@@ -30,6 +30,14 @@ def test_each_pool_is_a_deployment_labelled_with_its_role() -> None:
         assert f"--role={role}" in rendered.container("Deployment", name)["args"]
 
 
+def test_a_pool_may_be_of_encoders() -> None:
+    encoders = {"name": "encoder", "role": "encoder", "replicas": 1}
+    prefill = {"name": "p", "role": "prefill", "replicas": 1, "settings": {"encodesImages": False}}
+    rendered = render({"pools": [encoders, prefill, {"name": "d", "role": "decode", "replicas": 1}]})
+    assert "--role=encoder" in rendered.container("Deployment", "encoder")["args"]
+    assert any("encodes-images=false" in argument for argument in rendered.container("Deployment", "p")["args"])
+
+
 def test_a_gpu_type_chooses_nodes_and_a_pools_own_selector_adds_to_it() -> None:
     rendered = render(TWO_GPU_TYPES)
     product = "nvidia.com/gpu.product"

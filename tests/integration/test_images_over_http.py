@@ -1,7 +1,9 @@
-"""Greedy answers about pictures through HTTP, encoded where they are prefilled, are those of transformers."""
+"""Greedy answers about pictures through HTTP are those of transformers, wherever the pictures are encoded."""
 
 import asyncio
+import contextlib
 import json
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -9,8 +11,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from penstock.core.errors import WorkerLost
+from penstock.wire.control_messages import Holdings
 from tests.integration.image_models import VisionOracle, picture, png
-from tests.integration.system import running_group
+from tests.integration.system import System, running_group, running_system
 from tests.integration.test_tokens_over_http import TRANSPORT_FLAGS, transports_in_use
 from tests.seeing_gateway import TEMPLATE, data_url, image_part, placeholder_id, seeing_vocabulary, text_part, user
 
@@ -76,3 +80,75 @@ async def test_pictures_are_seen_as_by_transformers(
         async with asyncio.timeout(5):
             while await transports_in_use(client) != {transport}:
                 await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("transport", TRANSPORT_FLAGS)
+@pytest.mark.timeout(180)
+async def test_pictures_are_seen_the_same_by_encoders_of_their_own(oracle: VisionOracle, transport: str) -> None:
+    flags = ("--encoder=2", f"--model={oracle.folder}", "--num-blocks=128", "--device=cpu", "--max-batch-tokens=64")
+    async with (
+        running_system(*flags, *TRANSPORT_FLAGS[transport]) as system,
+        httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
+    ):
+        await system.wait_for_workers(4)
+        wanted = [await expected(client, oracle, parts) for parts in ASKED]
+        assert await asyncio.gather(*(answer(client, parts) for parts in ASKED)) == wanted
+        assert await until_all_is_given_back(system) == {"decode-0", "encoder-0", "encoder-1", "prefill-0"}
+        async with asyncio.timeout(5):
+            while transport not in (await system.workers())["encoder-0"]["transports"].values():
+                await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(180)
+async def test_a_request_outlives_its_encoder_and_its_prefill_worker(oracle: VisionOracle) -> None:
+    """On the mock engine, which draws other tokens as soon as one embedding is not what it was."""
+    slow = "--mock-costs=encode_s=0.6,encode_s_per_patch=0"
+    flags = ("--engine=mock", slow, "--encoder=2", "--prefill=2", f"--model={oracle.folder}")
+    async with (
+        running_system(*flags) as system,
+        httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
+    ):
+        await system.wait_for_workers(5)
+        wanted = await answer(client, [SMALL, WIDE, "What is this?"])
+        for number, victim in enumerate(("encoder-0", "encoder-1", "prefill-0", "prefill-1")):
+            await system.wait_for_workers(5)
+            unseen = [picture(60, 60, 10 * number + seed) for seed in range(10, 14)]
+            asked = [[SMALL, WIDE, "What is this?"], *([image, "What is this?"] for image in unseen)]
+            answers = [asyncio.create_task(answer(client, parts)) for parts in asked]
+            await asyncio.sleep(0.3)
+            system.kill(victim)
+            first, *others = await asyncio.gather(*answers)
+            assert first == wanted
+            assert others == await asyncio.gather(*(answer(client, parts) for parts in asked[1:]))
+            await until_all_is_given_back(system)
+
+
+@pytest.mark.parametrize("encoders", [(), ("--encoder=1",)])
+@pytest.mark.timeout(180)
+async def test_clients_that_leave_take_their_images_along(oracle: VisionOracle, encoders: tuple[str, ...]) -> None:
+    slow = "--mock-costs=encode_s=0.3,encode_s_per_patch=0"
+    async with (
+        running_system("--engine=mock", slow, f"--model={oracle.folder}", *encoders) as system,
+        httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
+    ):
+        await system.wait_for_workers(2 + len(encoders))
+        for delay_s in (0.0, 0.05, 0.2, 0.35):
+            unseen = [picture(60, 60, round(1000 * delay_s) + seed) for seed in range(40)]
+            asked = [asyncio.create_task(answer(client, [image, "What is this?"])) for image in unseen]
+            await asyncio.sleep(delay_s)
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+            await until_all_is_given_back(system)
+        assert len(await answer(client, [SMALL, "What is this?"])) == NUM_TOKENS
+
+
+async def until_all_is_given_back(system: System) -> set[str]:
+    """The workers, once none of them holds anything."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(WorkerLost):  # one that is being started again
+                held = await system.holdings()
+                if all(replace(holdings, num_open_files=0) == Holdings() for holdings in held.values()):
+                    return set(held)
+            await asyncio.sleep(0.1)

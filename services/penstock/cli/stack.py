@@ -30,6 +30,7 @@ class UpSettings:
     prefill: int = setting(1, "number of prefill workers; 0 when --mixed is given", minimum=0)
     decode: int = setting(1, "number of decode workers; 0 when --mixed is given", minimum=0)
     mixed: int = setting(0, "number of workers that do both", minimum=0)
+    encoder: int = setting(0, "number of workers that encode images, and nobody else does", minimum=0)
 
 
 class StopOrder(IntEnum):
@@ -99,7 +100,7 @@ def plan(flags: Mapping[str, str], file: Path | None, find_port: Callable[[], in
         raise InvalidSettings(key, 0, "without mixed workers there must be at least one prefill and one decode worker")
     scheduler_address = f"127.0.0.1:{find_port()}"
     defaults = {"drain_timeout_s": _DRAIN_TIMEOUT_S, **flags, "scheduler_address": scheduler_address}
-    worker = _load(WorkerSettings, defaults, file)
+    worker = _load(WorkerSettings, {"encodes_images": "false", **defaults} if counts.encoder else defaults, file)
     own = {"address": scheduler_address, "scaler": f"127.0.0.1:{find_port()}"}
     scheduler = _load(SchedulerSettings, {**flags, **own}, file)
     gateway = _load(GatewaySettings, {**defaults, "gateway_id": "gateway"}, file)
@@ -108,7 +109,7 @@ def plan(flags: Mapping[str, str], file: Path | None, find_port: Callable[[], in
         scheduler=replace(scheduler, groups=_groups(gateway)),
         workers=tuple(
             replace(worker, worker_id=f"{role}-{index}", role=role)
-            for role in ("prefill", "decode", "mixed")
+            for role in ("encoder", "prefill", "decode", "mixed")
             for index in range(getattr(counts, role))
         ),
     )

@@ -5,10 +5,13 @@
                                                   |                         |              v
                                                   '--- the sequence leaves this worker: pages are free, or stay cached
 
-Pages are blocks of a `BlockPool`; an image's are known by its content hash, all of them or none.
+Pages are blocks of a `BlockPool`; an image's are known by its content hash, all of them or none. While somebody writes
+to them they are lent to him: should the sequence leave meanwhile, they are free only when he has given them back.
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from penstock.core.blocks import HASH_BYTES, BlockPool
 from penstock.core.errors import BlocksExhausted, UnsupportedModel
@@ -18,11 +21,29 @@ from penstock.core.types import NO_LIMIT, Sequence
 PAGE_TOKENS = 16
 
 
+@dataclass(slots=True, eq=False)
+class Loan:
+    """Pages of one image that one writer may write to."""
+
+    sequence: Sequence
+    index: int
+    pages: list[int]
+    on_recall: Callable[[], None]  # told once that nobody waits for the image on these pages any more
+    is_recalled: bool = False
+
+
 class EmbeddingBook:
     """Which sequence holds which pages. What a sequence lacks keeps it from running beyond it."""
 
     def __init__(self, num_pages: int) -> None:
         self.pool = BlockPool(num_pages, PAGE_TOKENS)
+        self._loans: dict[tuple[Sequence, int], Loan] = {}  # those whose sequence waits for them
+        self._recalled: list[Loan] = []
+
+    @property
+    def num_recalled_pages(self) -> int:
+        """Pages that nobody waits for, and that somebody may still be writing to."""
+        return sum(len(loan.pages) for loan in self._recalled)
 
     def take(self, sequence: Sequence) -> list[int]:
         """Hold pages for the images of a sequence just accepted; return the places of those that are wanted.
@@ -45,6 +66,29 @@ class EmbeddingBook:
         find_ready_tokens(sequence)
         return wanted_images(sequence)
 
+    def lend(self, sequence: Sequence, index: int, on_recall: Callable[[], None]) -> Loan:
+        """The pages of a wanted image, to write to until `give_back`.
+
+        Who had them before may still be writing: they are his then, and the image gets others. Raises BlocksExhausted
+        when there are none.
+        """
+        if earlier := self._loans.get((sequence, index)):
+            pages = self.pool.allocate(len(earlier.pages))
+            if pages is None:
+                raise BlocksExhausted("The worker has no room for embeddings while others are still being written.")
+            sequence.image_block_ids[index] = pages
+            self._recall(earlier)
+        loan = self._loans[sequence, index] = Loan(sequence, index, sequence.image_block_ids[index], on_recall)
+        return loan
+
+    def give_back(self, loan: Loan) -> None:
+        """Nothing is written there any more. To be called once."""
+        if loan.is_recalled:
+            self._recalled.remove(loan)
+            self.pool.release(loan.pages)
+        else:
+            del self._loans[loan.sequence, loan.index]
+
     def arrived(self, sequence: Sequence, index: int) -> None:
         """The embeddings of an image lie in its pages: the sequence may run on, and others may share them."""
         sequence.absent_images.discard(index)
@@ -55,10 +99,19 @@ class EmbeddingBook:
         self.pool.take_changes()  # nobody is told which images are cached where
 
     def release(self, sequence: Sequence) -> None:
-        """Give the pages back. Idempotent. Nobody may be writing to them any more."""
-        for pages in sequence.image_block_ids:
-            self.pool.release(pages)
-        sequence.image_block_ids = []
+        """Give the pages back, those that are lent when nobody writes to them any more. Idempotent."""
+        image_pages, sequence.image_block_ids = sequence.image_block_ids, []
+        for index, pages in enumerate(image_pages):
+            if loan := self._loans.get((sequence, index)):
+                self._recall(loan)
+            else:
+                self.pool.release(pages)
+
+    def _recall(self, loan: Loan) -> None:
+        del self._loans[loan.sequence, loan.index]
+        loan.is_recalled = True
+        self._recalled.append(loan)
+        loan.on_recall()
 
     def _cached(self, image: ImageSpan) -> list[int]:
         hashes = _page_hashes(image)

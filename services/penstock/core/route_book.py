@@ -24,6 +24,7 @@ from penstock.core.types import Candidate, Role, RouteQuery, RoutingDecision, Wo
 
 # A decode worker learns of a request when its prefill starts; a prediction beyond this is not worth holding on to.
 _MAX_ARRIVAL_S = 5.0
+_UNMEASURED_S_PER_PATCH = 2e-5  # of an encoder that has encoded nothing yet; any plausible number spreads images
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ class RouteBook:
             return None
         role = self._states[decision.prefill[0].ref.worker_id].role
         disaggregate = is_worth_transfer(query, decision, role, rules.disaggregation)
-        decision = replace(decision, disaggregate=disaggregate)
+        encoders = self._encoders_of(query.image_patches, now_s)
+        decision = replace(decision, disaggregate=disaggregate, encoders=encoders)
         if rules.counts_in_flight:
             self._account(query, decision, now_s)
         return replace(ranking, decision=decision)
@@ -141,13 +143,25 @@ class RouteBook:
         source = max(sources, key=lambda name: held[name], default="")
         return Prefixes(cached, held[source], self._members.get(source).ref) if source else Prefixes(cached)
 
+    def _encoders_of(self, num_patches: Sequence[int], now_s: float) -> tuple[Candidate, ...]:
+        """One for each image."""
+        if not num_patches:
+            return ()
+        shards = self.shard_images(num_patches, now_s)
+        by_image = {index: Candidate(ref) for ref, indices in shards.items() for index in indices}
+        return tuple(by_image[index] for index in sorted(by_image))
+
     def shard_images(self, num_patches: Sequence[int], now_s: float) -> Mapping[WorkerRef, tuple[int, ...]]:
         """Which encoder encodes which images of one request, counted as work in flight; nothing without encoders."""
         encoders = [state for state in self._states.values() if state.role is Role.ENCODER and not state.is_draining]
         if not encoders:
             return {}
-        cost = EncodeCost(encoders[0].prefill_base_s, encoders[0].prefill_s_per_token)
-        queued_s = {state.ref.worker_id: state.num_prefill_tokens * state.prefill_s_per_token for state in encoders}
+        s_per_patch = encoders[0].prefill_s_per_token or _UNMEASURED_S_PER_PATCH
+        cost = EncodeCost(encoders[0].prefill_base_s, s_per_patch)
+        queued_s = {
+            state.ref.worker_id: state.num_prefill_tokens * (state.prefill_s_per_token or s_per_patch)
+            for state in encoders
+        }
         sharding = shard(num_patches, queued_s, cost, self._rules.max_image_shards or None)
         for worker_id, indices in sharding.shards.items():
             work = RoutedWork(now_s, sum(num_patches[index] for index in indices))

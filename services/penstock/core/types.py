@@ -129,6 +129,8 @@ class Sequence:
     @property
     def num_runnable_tokens(self) -> int:
         """Of those to be run, the ones that can be now."""
+        if self.num_ready_tokens == NO_LIMIT:  # nearly always
+            return len(self.token_ids) - self.num_computed_tokens
         return min(len(self.token_ids), self.num_ready_tokens) - self.num_computed_tokens
 
     @property
@@ -275,11 +277,15 @@ class RouteQuery:
     block_hashes: SequenceOf[bytes] = ()
     excluded_worker_ids: frozenset[str] = frozenset()  # tried and lost by this request
     traceparent: str = ""
+    image_patches: SequenceOf[int] = ()  # of each image
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingDecision:
-    """Ranked candidates, best first. When not `disaggregate`, a prefill candidate decodes what it prefilled."""
+    """Ranked candidates, best first. When not `disaggregate`, a prefill candidate decodes what it prefilled.
+
+    `encoders` names one worker for each image; nobody where the group has no encoder workers.
+    """
 
     prefill: tuple[Candidate, ...]
     decode: tuple[Candidate, ...]

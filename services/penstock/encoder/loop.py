@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.core.errors import Draining, PenstockError, QueueFull, StaleAttempt
 from penstock.core.measured_costs import MeasuredCosts
@@ -32,13 +32,16 @@ Deliver = Callable[[str, EncodeStart, Bytes], Awaitable[SequenceOf[StageSpan]]]
 """Bring the embeddings to their destination, for a gateway; returns the stages it took, or raises why it cannot."""
 
 
+BATCH = EncodeLimits(max_patches=65536)  # the activations of which are a few GB
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderLimits:
     """How much may wait, run at once, and be kept."""
 
     max_waiting_images: int = 256
     cache_bytes: int = 2**30
-    batch: EncodeLimits = field(default_factory=EncodeLimits)
+    batch: EncodeLimits = BATCH
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +90,7 @@ class Encoder:
         self._num_held_tokens = 0  # made, not yet delivered
         self._tasks: set[asyncio.Task[None]] = set()  # deliveries, also those that are being cancelled
         self._has_work = asyncio.Event()
+        self._has_left = asyncio.Event()
 
     @property
     def num_waiting(self) -> int:
@@ -129,6 +133,7 @@ class Encoder:
 
     def cancel(self, key: RequestKey) -> None:
         """The images of one request are not wanted any more. What nobody else wants is not encoded."""
+        self._has_left.set()
         for errand in self._errands.pop(key, {}).values():
             if errand.task is not None:
                 errand.task.cancel()
@@ -159,6 +164,12 @@ class Encoder:
                 await self._encode([self._waiting.pop(job) for job in batch])
             else:
                 self._has_work.clear()
+
+    async def wait_until_empty(self) -> None:
+        """Return when nothing is wanted of it any more."""
+        while self._errands:
+            self._has_left.clear()
+            await self._has_left.wait()
 
     async def close(self) -> None:
         """End every delivery."""
@@ -242,5 +253,6 @@ class Encoder:
         errands = self._errands.get(errand.key, {})
         if errands.get(errand.start.index) is errand:
             del errands[errand.start.index]
+            self._has_left.set()
             if not errands:
                 del self._errands[errand.key]

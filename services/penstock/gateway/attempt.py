@@ -13,6 +13,7 @@ the next. Their tokens are the same. The hand-off settles whose it is, and the o
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.core.errors import PenstockError, WorkerLost
@@ -37,6 +38,17 @@ class Holder(Protocol):
         """Stop the attempt of that handle there. Idempotent."""
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSources:
+    """The files of a request's images, and who is to encode each, as the route says; nobody if it does not."""
+
+    files: Sequence[bytes] = ()
+    encoders: Sequence[WorkerRef] = ()
+
+
+NO_IMAGES = ImageSources()
+
+
 class Attempt:
     """Exists from the offer to the end; `on_end` is called once, with None when the request is finished."""
 
@@ -52,9 +64,9 @@ class Attempt:
         "candidate",
         "decode",
         "ended",
-        "files",
         "generation",
         "handle",
+        "images",
         "is_accepted",
         "is_refused",
         "is_settled",
@@ -71,14 +83,14 @@ class Attempt:
         generation: Generation,
         candidate: Candidate,
         on_end: Callable[["Attempt", PenstockError | None], None],
-        files: Sequence[bytes] = (),
+        images: ImageSources = NO_IMAGES,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.start = start
         self.handle = start.request.handle
         self.generation = generation
         self.candidate = candidate
-        self.files = files  # of the request's images
+        self.images = images
         self.num_images = 0  # that were encoded for it
         self.num_prefill_tokens = start.request.num_tokens
         self.blamed: Sequence[WorkerRef] = (candidate.ref,)  # should it end badly now; not to be asked again

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.core.errors import NoWorkers, PenstockError, UnreadableImage
-from penstock.core.policies.encoder_choice import choose_encoder
+from penstock.core.policies.encoder_choice import EncoderLoad, choose_encoder
 from penstock.core.policies.forwarding import WorkerLife, life_of
 from penstock.core.types import WorkerRef, WorkerState
 from penstock.gateway.attempt import Attempt
@@ -54,6 +54,11 @@ class Images:
     tried: set[WorkerLife] = field(default_factory=set)  # and did not deliver
     error: PenstockError | None = None  # why the last one did not
 
+    def named(self, index: int) -> WorkerLife | None:
+        """Whom the route names for an image."""
+        encoders = self.attempt.images.encoders
+        return life_of(encoders[index]) if index < len(encoders) else None
+
     def start(self, index: int) -> EncodeStart:
         request = self.attempt.start.request
         return EncodeStart(
@@ -61,7 +66,7 @@ class Images:
             handle=request.handle,
             index=index,
             image=request.images[index],
-            file=self.attempt.files[index],
+            file=self.attempt.images.files[index],
             destination=self.attempt.candidate.ref,
             first_token_deadline_s=request.first_token_deadline_s,
             traceparent=request.traceparent,
@@ -133,7 +138,7 @@ class ImageErrands:
         images.error = error
         if isinstance(error, UnreadableImage):  # nobody else can read it either
             images.attempt.end(error)
-        elif images.attempt.handle in self._images:
+        else:
             self._send(images, indices)
 
     # --- to encoders --------------------------------------------------------------------------------------------------
@@ -141,19 +146,25 @@ class ImageErrands:
     def _send(self, images: Images, indices: Iterable[int]) -> None:
         attempt = images.attempt
         prefill = life_of(attempt.candidate.ref)
-        ref = choose_encoder(self.workers(), prefill, images.tried, self._suspects(), self._num_images())
-        if ref is None:
-            attempt.blamed = (attempt.candidate.ref,) if prefill in images.tried else ()
-            attempt.end(images.error or NoWorkers("No worker that encodes images can be reached."))
-            return
+        for index in indices:
+            if attempt.handle not in self._images:  # it has ended
+                return
+            load = EncoderLoad(self._num_images(), images.named(index))
+            ref = choose_encoder(self.workers(), prefill, images.tried, self._suspects(), load)
+            if ref is not None:
+                self._send_to(ref, images, index)
+            else:
+                attempt.blamed = (attempt.candidate.ref,) if prefill in images.tried else ()
+                attempt.end(images.error or NoWorkers("No worker that encodes images can be reached."))
+
+    def _send_to(self, ref: WorkerRef, images: Images, index: int) -> None:
         session = self._open_session(ref)
         errand = images.errands.get(session.life)
         if errand is None:
             errand = images.errands[session.life] = Errand(images, session, set(), self._on_lost)
-        errand.indices.update(indices)
+        errand.indices.add(index)
         session.hold(errand)
-        for index in indices:
-            session.send(images.start(index))
+        session.send(images.start(index))
 
     def _num_images(self) -> Mapping[WorkerLife, int]:
         """Under way, by encoder."""

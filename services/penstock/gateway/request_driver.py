@@ -33,7 +33,7 @@ from penstock.core.policies.forwarding import (
 )
 from penstock.core.timeline import Stage
 from penstock.core.types import Candidate, FinishReason, Request, RouteQuery, RoutingDecision, WorkerRef
-from penstock.gateway.attempt import Attempt
+from penstock.gateway.attempt import Attempt, ImageSources
 from penstock.gateway.generation import Generation
 from penstock.gateway.limits import DispatchLimits
 from penstock.gateway.metrics import GatewayMetrics
@@ -173,8 +173,10 @@ class RequestDriver:
         decodes = [ranked.ref for ranked in order_candidates(decision.decode, self._lost, sessions.suspects())]
         if decision.disaggregate and not decodes:
             return NoWorkers("Every decode worker was lost.")
+        images = ImageSources(self.files, [ranked.ref for ranked in decision.encoders])
         for candidate in order_candidates(decision.prefill, self._lost, sessions.suspects()):
-            attempt = self._attempt = self._offer(candidate, decodes if decision.disaggregate else [candidate.ref])
+            on = decodes if decision.disaggregate else [candidate.ref]
+            attempt = self._attempt = self._offer(candidate, on, images)
             error = await self._verdict(attempt)
             if attempt.is_accepted:
                 self._backoff_s = self._desk.limits.min_backoff_s
@@ -201,12 +203,13 @@ class RequestDriver:
             self._request.block_hashes,
             excluded_ids(self._lost, self._desk.routes.router.workers),
             begun.traceparent,
+            [image.num_patches for image in self._request.images],
         )
         decision = await self._desk.routes.find(query)
         self._trace.end_stage(Stage.ROUTE, begun)
         return decision
 
-    def _offer(self, candidate: Candidate, decodes: Sequence[WorkerRef]) -> Attempt:
+    def _offer(self, candidate: Candidate, decodes: Sequence[WorkerRef], images: ImageSources) -> Attempt:
         """Every offer is an attempt with its own handle: what a silent worker does with an old one cannot matter."""
         begun = self._trace.begin()
 
@@ -215,7 +218,7 @@ class RequestDriver:
             self._trace.end_attempt(attempt, begun, error)
 
         start = PrefillStart(self._as_attempt(begun.traceparent), decodes)
-        attempt = Attempt(start, self._generation, candidate, ended, self.files)
+        attempt = Attempt(start, self._generation, candidate, ended, images)
         self._desk.sessions.offer(attempt)
         return attempt
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from penstock.core.errors import PenstockError, Refused, RequestCancelled, TransferFailed, WorkerLost
 from penstock.core.timeline import Stage
 from penstock.core.types import Request, Sequence, WorkerRef
-from penstock.prefill.decode_link import DecodeLink
+from penstock.transfer.peer_link import PeerLink
 from penstock.wire.messages import Commit, Reserve, Reserved, StageSpan
 
 
@@ -40,7 +40,7 @@ class Handoff:
         self,
         sequence: Sequence,
         candidates: SequenceOf[WorkerRef],
-        get_link: Callable[[WorkerRef], Awaitable[DecodeLink]],
+        get_link: Callable[[WorkerRef], Awaitable[PeerLink]],
         new_reservation_id: Callable[[], int],
         limits: HandoffLimits,
         now_s: Callable[[], float],
@@ -79,9 +79,9 @@ class Handoff:
         began_s = self._now_s()
         while True:
             error: PenstockError = WorkerLost("No decode worker was named for this request.")
-            room: DecodeLink | None = None
+            room: PeerLink | None = None
             for ref in self._candidates:
-                link: DecodeLink | None = None
+                link: PeerLink | None = None
                 try:
                     link = await self._get_link(ref)
                     return await self._hand_over_to(link, began_s)
@@ -103,7 +103,7 @@ class Handoff:
             return False
         return self._now_s() - self._first_token_s > self._limits.patience_s
 
-    async def _hand_over_to(self, link: DecodeLink, began_s: float) -> tuple[WorkerRef, list[StageSpan]]:
+    async def _hand_over_to(self, link: PeerLink, began_s: float) -> tuple[WorkerRef, list[StageSpan]]:
         request = self.sequence.request
         reservation_id = self._new_reservation_id()
         reserved = await link.reserve(
@@ -132,14 +132,14 @@ class Handoff:
             StageSpan(Stage.TRANSFER, now_s - reserved_s, 0.0),
         ]
 
-    async def _transfer(self, link: DecodeLink, reserved: Reserved) -> None:
+    async def _transfer(self, link: PeerLink, reserved: Reserved) -> None:
         try:
             async with asyncio.timeout(None) as deadline:
                 await self._push_and_commit(link, reserved, deadline)
         except TimeoutError:
             raise TransferFailed(f"{link.ref.worker_id} did not start the request in time.") from None
 
-    async def _push_and_commit(self, link: DecodeLink, reserved: Reserved, deadline: asyncio.Timeout) -> None:
+    async def _push_and_commit(self, link: PeerLink, reserved: Reserved, deadline: asyncio.Timeout) -> None:
         """Push while the prompt is computed; once the first token is known the rest has a deadline."""
         try:
             async with asyncio.TaskGroup() as pushes:
@@ -152,7 +152,7 @@ class Handoff:
         except* PenstockError as group:
             raise _first_leaf(group) from None
 
-    async def _push(self, link: DecodeLink, reserved: Reserved, piece: Piece) -> None:
+    async def _push(self, link: PeerLink, reserved: Reserved, piece: Piece) -> None:
         await link.channel.push(
             reserved.reservation_id,
             self.sequence.block_ids,

@@ -15,8 +15,8 @@ from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.timeline import Stage
 from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
 from penstock.prefill.handoff import Handoff, HandoffLimits
-from penstock.prefill.links import DecodeLinks
 from penstock.runtime.outbox import Outbox
+from penstock.transfer.peer_links import PeerLinks
 from penstock.wire.messages import (
     FirstToken,
     HandedOff,
@@ -55,7 +55,7 @@ class Prefiller:
         self,
         me: WorkerRef,
         book: SequenceBook,
-        links: DecodeLinks,
+        links: PeerLinks,
         decode_in_place: DecodeInPlace,
         limits: HandoffLimits,
         now_s: Callable[[], float],

@@ -7,6 +7,7 @@ of all workers, and a lost worker's would be lost with it.
 
     gateway   chat MODEL ── route ── attempt                     one trace per request, from the client's
     router                  └ rank     │                         `traceparent` or a new root
+    encoder                            ├ serve encode ── encode, transfer
     prefill                            └ serve prefill ── queue, prefill, reserve, transfer
     decode                                                                         └ serve decode ── decode_wait, decode
 

@@ -137,7 +137,7 @@ class StepOutputs:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    reservation_id: int  # the prefill worker's, unique within its life
+    reservation_id: int  # the sender's, unique within its life
     request_id: str
     attempt: int
     gateway_id: str
@@ -145,6 +145,7 @@ class Reserve:
     num_tokens: int
     max_new_tokens: int
     block_hashes: Sequence[bytes] = ()
+    image_index: int = 0  # of the image whose embeddings are to be sent, on a link that is for those
 
 
 @dataclass(frozen=True, slots=True)

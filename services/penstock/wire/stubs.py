@@ -38,9 +38,9 @@ def _encoder_serve(now_s: Now) -> Method[e.EncodeCalls, e.EncodeEvents]:
     )
 
 
-def _decode_link(now_s: Now) -> Method[m.LinkCalls, m.LinkEvents]:
+def _link(service: str, now_s: Now) -> Method[m.LinkCalls, m.LinkEvents]:
     return Method(
-        "Decode",
+        service,
         "Link",
         lambda calls: link.calls_to_wire(calls, now_s()),
         lambda data: link.calls_from_wire(decode_pb2.LinkCalls.FromString(data), now_s()),
@@ -118,7 +118,13 @@ def decode_stream(
 def decode_link(
     channel: grpc.aio.Channel, now_s: Now
 ) -> "grpc.aio.StreamStreamMultiCallable[m.LinkCalls, m.LinkEvents]":
-    return _decode_link(now_s).stream(channel)
+    return _link("Decode", now_s).stream(channel)
+
+
+def embeddings_link(
+    channel: grpc.aio.Channel, now_s: Now
+) -> "grpc.aio.StreamStreamMultiCallable[m.LinkCalls, m.LinkEvents]":
+    return _link("Embeddings", now_s).stream(channel)
 
 
 def router_route(
@@ -160,7 +166,11 @@ def add_decode(
     link_up: StreamHandler[m.LinkCalls, m.LinkEvents],
     now_s: Now,
 ) -> None:
-    add_service(server, "Decode", _DECODE_STREAM.stream_handler(stream), _decode_link(now_s).stream_handler(link_up))
+    add_service(server, "Decode", _DECODE_STREAM.stream_handler(stream), _link("Decode", now_s).stream_handler(link_up))
+
+
+def add_embeddings(server: grpc.aio.Server, link_up: StreamHandler[m.LinkCalls, m.LinkEvents], now_s: Now) -> None:
+    add_service(server, "Embeddings", _link("Embeddings", now_s).stream_handler(link_up))
 
 
 def add_router(

@@ -6,8 +6,11 @@ from operator import attrgetter
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from penstock.core.types import WorkerState
 from penstock.encoder.loop import Encoder
 from penstock.runtime.metrics import MetricSpec, counter, gauge, render
+from penstock.transfer.counters import TransferCounters
+from penstock.worker.common_metrics import COMMON_METRICS, of_state, of_transfers
 
 _VLLM = ("model_name", "worker")
 _OURS = ("worker",)
@@ -48,6 +51,20 @@ _READ: tuple[tuple[MetricSpec, Callable[[Encoder], float]], ...] = (
 )
 
 ENCODE_METRICS = tuple(spec for spec, _ in _READ)
+ENCODER_WORKER_METRICS = (*COMMON_METRICS, *ENCODE_METRICS)
+
+
+class PushMetrics(Collector):
+    """What an encoder worker is, and what it pushes."""
+
+    def __init__(self, describe: Callable[[], WorkerState], sent: TransferCounters) -> None:
+        self._describe = describe
+        self._sent = sent
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._describe()
+        yield from of_state(state)
+        yield from of_transfers(state.ref.worker_id, {"sent": self._sent})
 
 
 class EncodeMetrics(Collector):

@@ -15,14 +15,13 @@ from penstock.core.histogram import Histogram
 from penstock.core.types import WorkerState
 from penstock.decode.intake import Intake
 from penstock.engine.loop import EngineLoop
-from penstock.prefill.links import DecodeLinks
 from penstock.runtime.metrics import MetricSpec, counter, gauge, histogram, render
 from penstock.transfer.counters import TransferCounters
+from penstock.worker.common_metrics import COMMON_METRICS, of_state, of_transfers
 from penstock.worker.step_meter import BATCH_BUCKETS, STEP_BUCKETS_S, StepMeter
 
 _VLLM = ("model_name", "worker")
 _OURS = ("worker",)
-_LINK = ("worker", "direction", "transport")
 Sample = tuple[tuple[str, ...], float | Histogram]
 
 
@@ -33,7 +32,6 @@ class WorkerParts:
     engine: EngineLoop
     steps: StepMeter
     intake: Intake
-    links: DecodeLinks
     sent: TransferCounters
     received: TransferCounters
     describe: Callable[[], WorkerState]
@@ -95,38 +93,11 @@ _BLOCKS = gauge(
 )
 _RESERVATIONS = gauge("penstock_reservations", "reservations", "Granted to prefill workers, not started.", _OURS)
 _PENDING = gauge("penstock_pending_prompt_tokens", "tokens", "Accepted and not yet computed.", _OURS)
-_DRAINING = gauge("penstock_worker_draining", "boolean", "1 while it takes nothing new.", _OURS)
-_INFO = gauge("penstock_worker_info", "info", "1; what the worker is now.", (*_OURS, "role", "group", "version"))
-_PEER = gauge(
-    "penstock_transfer_peer_info", "info", "1; transport in use to a decode worker.", (*_OURS, "peer", "transport")
-)
-
-_TRANSFERS = (
-    (counter("penstock_transfer_bytes_total", "bytes", "KV verified at the destination.", _LINK), "num_bytes"),
-    (counter("penstock_transfer_seconds_total", "seconds", "Spent in pushes that arrived.", _LINK), "seconds"),
-    (counter("penstock_transfer_segments_total", "segments", "Verified there.", _LINK), "num_segments"),
-    (counter("penstock_transfer_resends_total", "segments", "Sent again.", _LINK), "num_resends"),
-    (
-        counter("penstock_transfer_checksum_failures_total", "segments", "Whose checksum did not fit.", _LINK),
-        "num_checksum_failures",
-    ),
-    (
-        counter(
-            "penstock_transfer_refused_total",
-            "segments",
-            "Refused: unknown reservation, other incarnation, out of range.",
-            _LINK,
-        ),
-        "num_refused",
-    ),
-    (counter("penstock_transfer_failures_total", "pushes", "Did not arrive whole.", _LINK), "num_failures"),
-)
 
 WORKER_METRICS = (
     *(spec for spec, _ in _ENGINE),
-    *(_STEP_TOKENS, _CACHE_CONFIG, _STEP_SEQUENCES, _STEP_S, _YIELDS),
-    *(_BLOCKS, _RESERVATIONS, _PENDING, _DRAINING, _INFO, _PEER),
-    *(spec for spec, _ in _TRANSFERS),
+    *(_STEP_TOKENS, _CACHE_CONFIG, _STEP_SEQUENCES, _STEP_S, _YIELDS, _BLOCKS, _RESERVATIONS, _PENDING),
+    *COMMON_METRICS,
 )
 
 
@@ -141,7 +112,8 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._vllm()
         yield from self._ours()
-        yield from self._transfers()
+        yield from of_state(self._parts.describe())
+        yield from of_transfers(self._worker_id, {"sent": self._parts.sent, "received": self._parts.received})
 
     def _vllm(self) -> Iterator[Metric]:
         labels = self._model_name, self._worker_id
@@ -159,9 +131,6 @@ class WorkerMetrics(Collector):
         yield self._own(_BLOCKS, self._blocks())
         yield self._own(_RESERVATIONS, [((), len(parts.intake.reservations))])
         yield self._own(_PENDING, [((), state.num_prefill_tokens)])
-        yield self._own(_DRAINING, [((), state.is_draining)])
-        yield self._own(_INFO, [((state.role.value, state.group, state.version), 1)])
-        yield self._own(_PEER, [((peer, transport), 1) for peer, transport in parts.links.transports])
 
     def _blocks(self) -> Iterator[Sample]:
         pool, num_quarantined = self._parts.engine.book.pool, self._parts.intake.reservations.num_quarantined_blocks
@@ -169,16 +138,6 @@ class WorkerMetrics(Collector):
         yield ("quarantined",), num_quarantined
         yield ("free",), pool.num_free - pool.num_evictable
         yield ("cached",), pool.num_evictable
-
-    def _transfers(self) -> Iterator[Metric]:
-        both = (("sent", self._parts.sent), ("received", self._parts.received))
-        totals = [
-            ((direction, transport), of_transport)
-            for direction, counters in both
-            for transport, of_transport in list(counters.by_transport.items())
-        ]
-        for spec, field in _TRANSFERS:
-            yield self._own(spec, [(labels, getattr(of_transport, field)) for labels, of_transport in totals])
 
     def _own(self, spec: MetricSpec, samples: Iterable[Sample]) -> Metric:
         return render(spec, (((self._worker_id, *labels), sample) for labels, sample in samples))

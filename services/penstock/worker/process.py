@@ -27,8 +27,6 @@ from penstock.engine.drain import wait_until_empty
 from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.runner import Runner
 from penstock.prefill.handoff import HandoffLimits
-from penstock.prefill.image_intake import ImageIntake
-from penstock.prefill.links import DecodeLinks
 from penstock.prefill.loop import Prefiller
 from penstock.prefill.service import PrefillService
 from penstock.runtime import clock
@@ -41,19 +39,20 @@ from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
 from penstock.runtime.tracing import OFF, Tracer
-from penstock.transfer.policy import TransferPolicy
+from penstock.transfer.peer_links import PeerLinks
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
 from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
-from penstock.worker.encode_metrics import EncodeMetrics
-from penstock.worker.encoding import Encoding
-from penstock.worker.engines import build_engine_loop, build_image_encoder_beside, build_runner
+from penstock.worker.encoder_process import EncoderWorker
+from penstock.worker.engines import build_engine_loop, build_image_encoder, build_image_encoder_beside, build_runner
 from penstock.worker.metrics import WorkerMetrics, WorkerParts
 from penstock.worker.registration import Registration
 from penstock.worker.service import Orders, WorkerService
 from penstock.worker.step_meter import StepMeter
+from penstock.worker.transports import transfer_policy
+from penstock.worker.vision import Vision
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +61,19 @@ async def serve(settings: WorkerSettings, stop: asyncio.Event) -> int:
     """Run one worker until `stop`, then drain it. A device failure ends it with an error."""
     registry = process_registry()
     with tracing(settings.role, settings.worker_id, registry) as tracer:
-        runner = build_runner(settings)
-        worker = Worker(settings, runner, tracer, build_image_encoder_beside(settings, runner))
+        worker = _build_worker(settings, tracer)
         try:
             await worker.start(stop, registry)
             return await worker.run(stop)
         finally:
             await worker.close()
+
+
+def _build_worker(settings: WorkerSettings, tracer: Tracer) -> "Worker | EncoderWorker":
+    if settings.role == Role.ENCODER:
+        return EncoderWorker(settings, build_image_encoder(settings), tracer)
+    runner = build_runner(settings)
+    return Worker(settings, runner, tracer, build_image_encoder_beside(settings, runner))
 
 
 class Worker:
@@ -91,8 +96,7 @@ class Worker:
         self._metrics_address = ""
         self._farewell: PenstockError = WorkerLost("The worker failed.")  # until it drains
         me = self._ref.worker_id, self._ref.incarnation
-        allowed = tuple(name for name in settings.transports if name != "tcp" or settings.allow_tcp)
-        self._policy = TransferPolicy(allowed=allowed, host=settings.address.rpartition(":")[0])
+        self._policy = transfer_policy(settings)
         self._receiver = KvReceiver(me)
         self._sender = KvSender(runner.kv, self._policy, me)
         self._steps = StepMeter(runner)
@@ -100,16 +104,13 @@ class Worker:
         book = self._engine.book
         self._decoder = Decoder(book, clock.now_s, tracer)
         self._intake = Intake(book, self._decoder, self._receiver, clock.now_s)
-        self._links = DecodeLinks(me, runner.info.revision, self._sender, self._open_link)
+        self._links = PeerLinks(me, runner.info.revision, self._sender, self._open_link)
         self._prefiller = Prefiller(self._ref, book, self._links, self._decoder.start, HandoffLimits(), clock.now_s)
         book.on_stranded = self._hand_back
-        self._encoding: Encoding | None = None
-        if images is not None and runner.embeddings is not None:
-            image_intake = ImageIntake(book, runner.embeddings, self._prefiller.find)
-            self._encoding = Encoding(images, self._ref, image_intake.deliver, tracer)
+        self._vision = Vision(self._ref, self._engine, self._prefiller, images, tracer)
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
-        self._registration = Registration(settings.scheduler_address, self._channels, self.state, book)
+        self._registration = Registration(settings.scheduler_address, self._channels, self.state, book.pool)
 
     async def start(self, stop: asyncio.Event, registry: CollectorRegistry) -> None:
         """Listen for KV, serve RPCs and metrics. `stop` is set when an operator asks for a drain."""
@@ -119,8 +120,9 @@ class Worker:
             stop.set()
 
         await self._receiver.start(self._runner.kv, self._policy)
-        orders, encoder = Orders(begin_drain, self.flip), self._encoding.encoder if self._encoding else None
-        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, encoder)
+        await self._vision.serve(self._server, self._policy)
+        orders = Orders(begin_drain, self.flip)
+        worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, self._vision)
         prefill_service, decode_service = self._prefill_service, self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
         self._server.add(
@@ -131,8 +133,6 @@ class Worker:
                 server, worker_service.drain, worker_service.flip, worker_service.holdings
             )
         )
-        if self._encoding is not None:
-            self._encoding.serve(self._server)
         address = await self._server.start(self._settings.address)
         self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
         self._prefiller.me = self._ref
@@ -140,8 +140,7 @@ class Worker:
             self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
         )
         registry.register(WorkerMetrics(self._ref.worker_id, self._runner.info.name, self._parts()))
-        if encoder is not None:
-            registry.register(EncodeMetrics(self._ref.worker_id, self._runner.info.name, encoder))
+        self._vision.bound(self._ref, registry)
         self._metrics_address = serve_status(registry, self._settings.metrics_address, lambda: self._server.is_serving)
         await self._server.set_serving(True)
         log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
@@ -149,10 +148,9 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._engine.run()), tasks.create_task(self._registration.run())]
+            works = (self._engine.run(), self._registration.run(), self._vision.run())
+            running = [tasks.create_task(work) for work in works]
             mover = tasks.create_task(self._move_when_told())
-            if self._encoding is not None:
-                running.append(tasks.create_task(self._encoding.encoder.run()))
             await stop.wait()
             mover.cancel()
             await self._drain()
@@ -166,16 +164,14 @@ class Worker:
         self._prefiller.fail_all(self._farewell)
         self._decoder.fail_all(self._farewell)
         self._intake.withdraw_all()
-        if self._encoding is not None:
-            await self._encoding.hand_back(self._farewell)
+        await self._vision.hand_back(self._farewell)
         await self._prefiller.close()
         await self._links.close()
         await self._sender.close()
         await self._server.stop(grace_s=0.5)
         await self._receiver.close()
+        await self._vision.close()
         await self._channels.close()
-        if self._encoding is not None:
-            self._encoding.close()
         self._runner.close()
 
     def flip(self, request: FlipRequest) -> FlipResponse:
@@ -248,7 +244,7 @@ class Worker:
             is_draining=book.is_draining,
             transports=self._links.transports,
             version=__version__,
-            encodes_images=self._encoding is not None,
+            encodes_images=self._vision.encoder is not None,
         )
         return self._told
 
@@ -258,7 +254,6 @@ class Worker:
             self._engine,
             self._steps,
             self._intake,
-            self._links,
             self._sender.counters,
             self._receiver.counters,
             lambda: self._told,

@@ -8,8 +8,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from penstock.core.blocks import BlockPool
 from penstock.core.errors import PenstockError
-from penstock.core.sequences import SequenceBook
 from penstock.core.types import WorkerState
 from penstock.runtime.channel import Channels
 from penstock.runtime.rpc import call
@@ -31,12 +31,12 @@ class Registration:
         scheduler_address: str,
         channels: Channels,
         describe: Callable[[], WorkerState],
-        book: SequenceBook,
+        prefixes: BlockPool,
     ) -> None:
         self._register = stubs.membership_register(channels.get(scheduler_address))
         self._channels = channels
         self._describe = describe
-        self._pool = book.pool
+        self._pool = prefixes
         self._has_news = asyncio.Event()
 
     def announce(self) -> None:

@@ -10,7 +10,6 @@ import psutil
 from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook
 from penstock.decode.intake import Intake
-from penstock.encoder.loop import Encoder
 from penstock.prefill.loop import Prefiller
 from penstock.runtime import rpc
 from penstock.wire.control_messages import (
@@ -21,6 +20,7 @@ from penstock.wire.control_messages import (
     Holdings,
     HoldingsRequest,
 )
+from penstock.worker.vision import Vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class WorkerService:
         prefiller: Prefiller,
         intake: Intake,
         orders: Orders,
-        encoder: Encoder | None = None,
+        vision: Vision | None = None,
     ) -> None:
         self._book = book
         self._prefiller = prefiller
         self._intake = intake
         self._orders = orders
-        self._encoder = encoder
+        self._vision = vision
 
     async def drain(self, request: DrainRequest, _context: "grpc.aio.ServicerContext[Any, Any]") -> DrainResponse:
         """Take nothing new from now on; the process ends when its sequences have, or after the timeout."""
@@ -70,5 +70,5 @@ class WorkerService:
             num_open_files=psutil.Process().num_fds(),
             num_quarantined_blocks=self._intake.reservations.num_quarantined_blocks,
             num_embedding_pages=self._book.embeddings.pool.num_referenced if self._book.embeddings else 0,
-            num_images=self._encoder.num_errands if self._encoder else 0,
+            num_images=self._vision.num_images if self._vision else 0,
         )

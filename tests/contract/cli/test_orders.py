@@ -120,7 +120,7 @@ async def test_scaling_starts_and_ends_processes(system: System) -> None:
 async def test_a_refusal_arrives_as_its_sentence(system: System) -> None:
     with pytest.raises(ChangeRefused, match="no worker for prefill"):
         await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.PREFILL, 0),)))
-    with pytest.raises(ChangeRefused, match="no encoder workers"):
+    with pytest.raises(ChangeRefused, match="without encoder workers"):
         await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 1),)))
     with pytest.raises(ChangeRefused, match="no worker 'nobody'"):
         await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("nobody", Role.DECODE))

@@ -23,12 +23,21 @@ def stack_of(**flags: str) -> Stack:
         ({"prefill": "2"}, ["prefill-0", "prefill-1", "decode-0"]),
         ({"mixed": "2"}, ["mixed-0", "mixed-1"]),
         ({"mixed": "1", "decode": "1"}, ["decode-0", "mixed-0"]),
+        ({"encoder": "2"}, ["encoder-0", "encoder-1", "prefill-0", "decode-0"]),
     ],
 )
 def test_starts_the_workers_asked_for(flags: dict[str, str], workers: list[str]) -> None:
     stack = stack_of(**flags)
     assert [worker.worker_id for worker in stack.workers] == workers
     assert all(worker.worker_id.startswith(worker.role) for worker in stack.workers)
+
+
+@pytest.mark.parametrize(
+    ("flags", "encode"),
+    [({}, True), ({"encoder": "1"}, False), ({"encoder": "1", "encodes_images": "true"}, True)],
+)
+def test_language_workers_encode_images_unless_there_are_encoders(flags: dict[str, str], encode: bool) -> None:
+    assert {worker.encodes_images for worker in stack_of(**flags).workers} == {encode}
 
 
 @pytest.mark.parametrize("flags", [{"prefill": "0"}, {"decode": "0"}, {"mixed": "0"}, {"prefill": "-1"}])

@@ -110,3 +110,54 @@ def test_an_image_of_which_a_page_was_evicted_is_wanted_whole() -> None:
     book.arrived(blue, 0)
     book.release(blue)
     assert book.take(sequence(image(0, 3 * PAGE_TOKENS))) == [0]
+
+
+def test_pages_that_are_being_written_outlive_the_sequence() -> None:
+    book = EmbeddingBook(4)
+    asked, recalls = sequence(image(10)), list[int]()
+    book.take(asked)
+    loan = book.lend(asked, 0, lambda: recalls.append(0))
+    assert (loan.pages, loan.is_recalled) == (asked.image_block_ids[0], False)
+    book.release(asked)
+    book.release(asked)
+    assert (recalls, loan.is_recalled) == ([0], True)
+    assert (book.pool.num_referenced, book.num_recalled_pages) == (3, 3)
+    book.give_back(loan)
+    assert (book.pool.num_referenced, book.num_recalled_pages) == (0, 0)
+
+
+def test_pages_that_were_written_in_time_are_the_sequences() -> None:
+    book = EmbeddingBook(4)
+    asked, recalls = sequence(image(10)), list[int]()
+    book.take(asked)
+    book.give_back(book.lend(asked, 0, lambda: recalls.append(0)))
+    book.arrived(asked, 0)
+    book.release(asked)
+    assert (recalls, book.pool.num_referenced) == ([], 0)
+
+
+def test_whoever_brings_an_image_again_writes_to_other_pages() -> None:
+    book = EmbeddingBook(6)
+    asked, recalls = sequence(image(10)), list[str]()
+    book.take(asked)
+    hung = book.lend(asked, 0, lambda: recalls.append("hung"))
+    other = book.lend(asked, 0, lambda: recalls.append("other"))
+    assert recalls == ["hung"]
+    assert asked.image_block_ids[0] == other.pages
+    assert not set(hung.pages) & set(other.pages)
+    book.give_back(other)
+    book.arrived(asked, 0)
+    assert book.pool.num_referenced == 6
+    book.give_back(hung)
+    book.release(asked)
+    assert (recalls, book.pool.num_referenced) == (["hung"], 0)
+
+
+def test_without_other_pages_the_first_writer_keeps_his() -> None:
+    book = EmbeddingBook(5)
+    asked, recalls = sequence(image(10)), list[str]()
+    book.take(asked)
+    loan = book.lend(asked, 0, lambda: recalls.append("hung"))
+    with pytest.raises(BlocksExhausted):
+        book.lend(asked, 0, lambda: recalls.append("other"))
+    assert (recalls, loan.is_recalled, loan.pages) == ([], False, asked.image_block_ids[0])

@@ -70,3 +70,20 @@ def test_nothing_is_fetched_from_a_worker_that_the_request_has_lost() -> None:
     ranking = book.answer(RouteQuery("r", 1000, 64, hashes, excluded_worker_ids=frozenset({"p0"})), 0.0)
     assert ranking is not None
     assert ranking.fetches == {"p2": PrefixFetch(800, make_worker("p1").ref)}
+
+
+def test_a_route_names_an_encoder_for_each_image() -> None:
+    encoders = [make_worker(f"e{n}", Role.ENCODER) for n in range(2)]  # they have measured nothing yet
+    book = book_of(RouteRules(), *encoders, make_worker("p0"), make_worker("d0", Role.DECODE))
+    ranking = book.answer(RouteQuery("r", 1000, 64, image_patches=[500, 500, 1000]), 0.0)
+    assert ranking is not None
+    named = [candidate.ref.worker_id for candidate in ranking.decision.encoders]
+    assert named[0] == named[1] != named[2]
+    assert answer(book, 1).encoders == ()
+
+
+def test_without_encoders_a_route_names_none() -> None:
+    book = book_of(RouteRules(), make_worker("p0"), make_worker("d0", Role.DECODE))
+    ranking = book.answer(RouteQuery("r", 1000, 64, image_patches=[500]), 0.0)
+    assert ranking is not None
+    assert ranking.decision.encoders == ()

@@ -10,7 +10,7 @@ import grpc
 
 from penstock.core.errors import PenstockError
 from penstock.core.types import WorkerRef
-from penstock.prefill.decode_link import DecodeLink
+from penstock.transfer.peer_link import PeerLink
 from penstock.wire.messages import Hello, LinkCalls, LinkEvents, LinkWelcome, ReservationEnded, Reserve, Reserved
 
 LEASE_S = 9.0
@@ -139,8 +139,8 @@ class FakeDecode:
         self.say(reserved=[Reserved(reserve.reservation_id, block_ids, self.num_cached_tokens, LEASE_S)])
 
 
-async def connect(decode: FakeDecode) -> DecodeLink:
-    link = DecodeLink(decode.ref, Hello("prefill-0", 11, decode.ref.incarnation))
+async def connect(decode: FakeDecode) -> PeerLink:
+    link = PeerLink(decode.ref, Hello("prefill-0", 11, decode.ref.incarnation))
     await link.connect(decode.link, decode.open_channel)  # type: ignore[arg-type]
     return link
 

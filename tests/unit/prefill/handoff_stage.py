@@ -7,8 +7,8 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.types import Sequence, WorkerRef
-from penstock.prefill.decode_link import DecodeLink
 from penstock.prefill.handoff import Handoff, HandoffLimits
+from penstock.transfer.peer_link import PeerLink
 from tests.unit.engine.mock_engine import make_request
 from tests.unit.prefill.fake_decode import FakeDecode, connect, numbers
 from tests.unit.virtual_time import in_virtual_time, now_s
@@ -22,7 +22,7 @@ class Stage:
     """A handoff of 40 tokens in two chunks over two layers, and the decode workers named for it."""
 
     decodes: list[FakeDecode]
-    links: dict[str, DecodeLink] = field(default_factory=dict)
+    links: dict[str, PeerLink] = field(default_factory=dict)
     errors: dict[str, PenstockError] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -31,7 +31,7 @@ class Stage:
         refs = [decode.ref for decode in self.decodes]
         self.handoff = Handoff(self.sequence, refs, self.get_link, numbers(), LIMITS, now_s)
 
-    async def get_link(self, ref: WorkerRef) -> DecodeLink:
+    async def get_link(self, ref: WorkerRef) -> PeerLink:
         if error := self.errors.get(ref.worker_id):
             raise error
         if ref.worker_id not in self.links or self.links[ref.worker_id].is_broken:

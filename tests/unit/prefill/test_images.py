@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from penstock.prefill.image_intake import SLICE_BYTES, ImageIntake
 from penstock.transfer.embeddings import allocate_embeddings, read_embeddings
 from penstock.transfer.memory import Bytes, KvMemory
 from penstock.wire.messages import WantedImages
+from tests.unit.decode.decode_worker import FakeReceiver
 from tests.unit.engine.mock_engine import COSTS, STEP_S, make_request
 from tests.unit.prefill.test_loop import ME, PROMPT, PrefillWorker, prefill_worker
 from tests.unit.virtual_time import in_virtual_time, pass_time
@@ -36,7 +38,8 @@ def seeing(worker: PrefillWorker, num_pages: int = 8) -> tuple[ImageIntake, KvMe
     memory = allocate_embeddings(num_pages * 16, HIDDEN, ELEMENT, "uint16")
     worker.engine.runner = MockRunner(worker.engine.runner.info, mock_layout(64, 16), COSTS, pass_time, memory)
     worker.engine.book.embeddings = EmbeddingBook(num_pages)
-    return ImageIntake(worker.engine.book, memory, worker.prefiller.find), memory
+    receiver: Any = FakeReceiver()
+    return ImageIntake(worker.engine.book, memory, receiver, worker.prefiller.find), memory
 
 
 def request(*images: ImageSpan, handle: int = 0) -> Request:
@@ -151,9 +154,12 @@ async def test_what_nobody_waits_for_is_not_written() -> None:
         with pytest.raises(UnknownReservation):
             await intake.deliver(KEY, 0, RED, rows_of(RED))
         worker.start(request(RED), ME)
-        for index, image in [(1, RED), (0, BLUE)]:
+        other = ImageSpan(RED.start, RED.num_tokens, BLUE.content_hash, RED.grid)
+        for index, image in [(1, RED), (0, other)]:
             with pytest.raises(UnknownReservation):
                 await intake.deliver(KEY, index, image, rows_of(image))
+        with pytest.raises(TransferFailed):
+            await intake.deliver(KEY, 0, BLUE, rows_of(BLUE))
         with pytest.raises(TransferFailed):
             await intake.deliver(KEY, 0, RED, rows_of(BLUE))
         await intake.deliver(KEY, 0, RED, rows_of(RED))

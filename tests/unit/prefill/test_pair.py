@@ -19,9 +19,9 @@ from penstock.decode.service import DecodeService
 from penstock.engine.loop import EngineLoop
 from penstock.engine.mock_runner import MASK, MULTIPLIER
 from penstock.prefill.handoff import HandoffLimits
-from penstock.prefill.links import DecodeLinks
 from penstock.prefill.loop import Prefiller
 from penstock.runtime.outbox import Outbox
+from penstock.transfer.peer_links import PeerLinks
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome, PrefillEvents, PrefillStart, StepOutputs
 from tests.unit.decode.decode_worker import PEER, DecodeWorker
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_engine, make_request, running
@@ -105,7 +105,7 @@ class Pair:
         self.service = DecodeService(self.decode.decoder, self.decode.intake, receiver)
         self.service.welcome = LinkWelcome(DECODE, (), (), "r1")
         sender: Any = self
-        self.links = DecodeLinks(PEER, "r1", sender, self.open_link)
+        self.links = PeerLinks(PEER, "r1", sender, self.open_link)
         self.prefiller = Prefiller(PREFILL, prefill.book, self.links, self.decode.decoder.start, HandoffLimits(), now_s)
         self.events: Outbox[PrefillEvents] = Outbox()
         self.steps: Outbox[StepOutputs] = self.decode.decoder.streams.open("gateway")

@@ -62,6 +62,16 @@ async def test_flips_towards_the_stage_that_is_short_and_says_why(clock: Any) ->
     assert len(one.ordered) == 1  # the last decode worker stays
 
 
+@pytest.mark.parametrize("num_queued", [0, 10_000_000])
+async def test_encoders_hold_other_weights_and_are_neither_taken_nor_relieved(clock: Any, num_queued: int) -> None:
+    one = Controlled(Steering.AUTO, clock)
+    for index in range(2):
+        encoder = make_worker(f"e-{index}", Role.ENCODER, num_prefill_tokens=num_queued, prefill_s_per_token=1e-5)
+        one.router.admit(encoder)
+    await one.look(20)
+    assert one.ordered == [("decode-0", Role.PREFILL)]
+
+
 async def test_observing_says_what_it_would_do(clock: Any) -> None:
     one = Controlled(Steering.OBSERVE, clock)
     await one.look(4)

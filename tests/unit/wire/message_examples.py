@@ -106,18 +106,20 @@ CALLS: list[tuple[str, Any]] = [
         "Decode/Link",
         m.LinkCalls(
             HELLO,
-            (m.Reserve(1 << 63, "r", 2, "g", 1 << 63, 100, 50, tuple(hash_blocks(range(32)))),),
+            (m.Reserve(1 << 63, "r", 2, "g", 1 << 63, 100, 50, tuple(hash_blocks(range(32))), 3),),
             (m.Commit(1 << 63, REQUEST),),
             (1, 2),
             (3, 4),
         ),
     ),
     ("Decode/Link", m.LinkCalls(reserves=(m.Reserve(0, "", 0, "", 0, 0, 0),), commits=(m.Commit(0, PLAIN_REQUEST),))),
+    ("Embeddings/Link", m.LinkCalls(HELLO, (m.Reserve(1, "r", 2, "g", 3, 100, 0, image_index=3),), released=(2,))),
     ("Router/Route", m.RouteCalls()),
     (
         "Router/Route",
         m.RouteCalls(
-            HELLO, (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"}), "00-a-b-01"),)
+            HELLO,
+            (RouteQuery("r", 10, 20, tuple(hash_blocks(range(16))), frozenset({"a", "b"}), "00-a-b-01", (48, 64)),),
         ),
     ),
     ("Router/Route", m.RouteCalls(queries=(RouteQuery("r", 10, 20),))),
@@ -190,7 +192,7 @@ REPLIES: list[tuple[str, Any]] = [
         "Router/Route",
         m.RouteEvents(
             (
-                m.RouteAnswer("r", RoutingDecision((CANDIDATE,), (CANDIDATE, Candidate(REF)), True)),
+                m.RouteAnswer("r", RoutingDecision((CANDIDATE,), (CANDIDATE, Candidate(REF)), True, (CANDIDATE,))),
                 m.RouteAnswer("s", RoutingDecision((CANDIDATE,), (), False)),
                 m.RouteAnswer("t", error=NoWorkers("Nobody.")),
             ),

@@ -15,6 +15,10 @@ RPCS: dict[str, tuple[Call, Call]] = {  # client stub of a channel and clock; se
         lambda server, now_s: stubs.add_decode(server, _serve, _serve, now_s),
     ),
     "Decode/Link": (stubs.decode_link, lambda server, now_s: stubs.add_decode(server, _serve, _serve, now_s)),
+    "Embeddings/Link": (
+        stubs.embeddings_link,
+        lambda server, now_s: stubs.add_embeddings(server, _serve, now_s),
+    ),
     "Router/Route": (
         stubs.router_route,
         lambda server, now_s: stubs.add_router(server, _serve, _serve, now_s),

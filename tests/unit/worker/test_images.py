@@ -19,9 +19,10 @@ from penstock.runtime.outbox import Outbox
 from penstock.transfer.embeddings import read_embeddings
 from penstock.wire.encode_messages import EncodeEvents, EncodeStart
 from penstock.wire.messages import PrefillStart
+from penstock.worker import vision
 from tests.unit.engine.mock_engine import COSTS, STEP_S, make_engine
 from tests.unit.virtual_time import in_virtual_time, pass_time
-from tests.unit.worker.worker_process import SETTINGS, Process
+from tests.unit.worker.worker_process import SETTINGS, ClosableReceiver, Process
 
 CONFIG = {"vision_config": {}, "hidden_size": 16}
 INFO = VisionInfo(16, 2, "bfloat16", "mock", bytes(16))
@@ -39,9 +40,10 @@ class Seeing(Process):
         self.pool = pool
         runner = MockRunner(make_engine().runner.info, mock_layout(8, 16), COSTS, pass_time, pool)
         costs = MockCosts(encode_s=STEP_S, encode_s_per_patch=0.0)
+        patch.setattr(vision, "KvReceiver", ClosableReceiver)
         super().__init__(patch, SETTINGS, runner, MockImageEncoder(INFO, 2, costs.encode, pass_time))
-        assert self.worker._encoding is not None
-        self.encoder = self.worker._encoding.encoder
+        assert self.worker._vision.encoder is not None
+        self.encoder = self.worker._vision.encoder
         self.encoded: Outbox[EncodeEvents] = Outbox()
 
     def ask(self, images: Sequence[ImageSpan], handle: int = 0, max_tokens: int = 2) -> Request:
@@ -137,7 +139,6 @@ async def test_so_is_a_prompt_that_waits_for_another_image(one: Seeing) -> None:
 async def test_whoever_waits_for_embeddings_is_told_when_it_goes(one: Seeing) -> None:
     request = one.ask([RED])
     one.encode(request, 0)
-    assert one.worker._encoding is not None
-    await one.worker._encoding.hand_back(WorkerLost("going"))
+    await one.worker._vision.hand_back(WorkerLost("going"))
     assert [type(failed.error) for failed in one.said("failed")] == [WorkerLost]
     one.worker._prefiller.cancel(("gateway", 0))

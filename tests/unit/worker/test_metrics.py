@@ -17,18 +17,12 @@ from tests.unit.engine.mock_engine import STEP_S
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
 
 
-class FakeLinks:
-    transports: tuple[tuple[str, str], ...] = ()
-
-
 class Scraped:
     def __init__(self, worker: DecodeWorker) -> None:
-        self.links = FakeLinks()
         self.sent, self.received = TransferCounters(), TransferCounters()
         self.state = WorkerState(WorkerRef("decode-0", 1, ""), Role.DECODE, "g", version="1.2", num_prefill_tokens=9)
-        links: Any = self.links
         steps: Any = worker.engine.runner
-        parts = WorkerParts(worker.engine, steps, worker.intake, links, self.sent, self.received, lambda: self.state)
+        parts = WorkerParts(worker.engine, steps, worker.intake, self.sent, self.received, lambda: self.state)
         self.registry = CollectorRegistry()
         self.registry.register(WorkerMetrics("decode-0", "tiny", parts))
 
@@ -49,7 +43,7 @@ async def scraped() -> AsyncIterator[tuple[DecodeWorker, Scraped]]:
 @in_virtual_time
 async def test_all_that_is_declared_is_exposed_with_its_labels_and_nothing_else() -> None:
     async with scraped() as (worker, metrics):
-        metrics.links.transports = (("decode-1", "tcp"),)
+        metrics.state = replace(metrics.state, transports=(("decode-1", "tcp"),))
         metrics.sent.of("ucx").num_bytes = 1
         metrics.received.of("tcp").num_bytes = 1
         await worker.hand_over(request(40, max_tokens=4), 1)
@@ -165,9 +159,9 @@ async def test_transfers_by_direction_and_transport(field: str, name: str) -> No
 @in_virtual_time
 async def test_the_transport_to_each_peer() -> None:
     async with scraped() as (_, metrics):
-        metrics.links.transports = (("decode-0", "ucx"), ("decode-1", "tcp"))
+        metrics.state = replace(metrics.state, transports=(("decode-0", "ucx"), ("decode-1", "tcp")))
         assert metrics.get("penstock_transfer_peer_info", peer="decode-0", transport="ucx") == 1
-        metrics.links.transports = (("decode-1", "tcp"),)
+        metrics.state = replace(metrics.state, transports=(("decode-1", "tcp"),))
         assert metrics.get("penstock_transfer_peer_info", peer="decode-0", transport="ucx") is None
 
 

@@ -33,7 +33,7 @@ class ControlPlane:
         patch.setattr(stubs, "router_heartbeat", lambda _: self._heartbeat)
         self.book = SequenceBook(BlockPool(8, 16), AdmissionLimits(), lambda: 0.0)
         channels: Any = self
-        self.registration = Registration("scheduler:1", channels, lambda: STATE, self.book)
+        self.registration = Registration("scheduler:1", channels, lambda: STATE, self.book.pool)
 
     def get(self, address: str) -> str:
         return address

@@ -69,6 +69,7 @@ def _reserve_to_wire(reserve: Reserve) -> pb.Reserve:
         num_tokens=reserve.num_tokens,
         max_new_tokens=reserve.max_new_tokens,
         block_hashes=core_types.hashes_to_wire(reserve.block_hashes),
+        image_index=reserve.image_index,
     )
 
 
@@ -82,6 +83,7 @@ def _reserve_from_wire(message: pb.Reserve) -> Reserve:
         num_tokens=message.num_tokens,
         max_new_tokens=message.max_new_tokens,
         block_hashes=core_types.hashes_from_wire(message.block_hashes),
+        image_index=message.image_index,
     )
 
 

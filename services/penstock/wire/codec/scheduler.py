@@ -151,6 +151,7 @@ def route_calls_to_wire(calls: RouteCalls) -> pb.RouteCalls:
                 block_hashes=core_types.hashes_to_wire(query.block_hashes),
                 excluded_worker_ids=sorted(query.excluded_worker_ids),
                 traceparent=query.traceparent,
+                image_patches=query.image_patches,
             )
             for query in calls.queries
         ],
@@ -169,6 +170,7 @@ def route_calls_from_wire(message: pb.RouteCalls) -> RouteCalls:
                 block_hashes=core_types.hashes_from_wire(query.block_hashes),
                 excluded_worker_ids=frozenset(query.excluded_worker_ids),
                 traceparent=query.traceparent,
+                image_patches=tuple(query.image_patches),
             )
             for query in message.queries
         ),
@@ -247,6 +249,7 @@ def _answer_to_wire(answer: RouteAnswer) -> pb.RouteAnswer:
         message.prefill.extend(_candidate_to_wire(candidate) for candidate in answer.decision.prefill)
         message.decode.extend(_candidate_to_wire(candidate) for candidate in answer.decision.decode)
         message.disaggregate = answer.decision.disaggregate
+        message.encoders.extend(_candidate_to_wire(candidate) for candidate in answer.decision.encoders)
     return message
 
 
@@ -257,6 +260,7 @@ def _answer_from_wire(message: pb.RouteAnswer) -> RouteAnswer:
         prefill=tuple(_candidate_from_wire(candidate) for candidate in message.prefill),
         decode=tuple(_candidate_from_wire(candidate) for candidate in message.decode),
         disaggregate=message.disaggregate,
+        encoders=tuple(_candidate_from_wire(candidate) for candidate in message.encoders),
     )
     return RouteAnswer(message.request_id, decision=decision)
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penstock.wire.v1 import common_pb2 as penstock_dot_wire_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenstock/wire/v1/decode.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"P\n\x0b\x44\x65\x63odeCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12\x19\n\x11\x63\x61ncelled_handles\x18\x02 \x03(\x06\"\xb4\x01\n\x0bStepOutputs\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x06\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x11\n\tpositions\x18\x04 \x03(\r\x12,\n\x08\x66inished\x18\x05 \x03(\x0b\x32\x1a.penstock.wire.v1.Finished\x12\x32\n\x08logprobs\x18\x06 \x03(\x0b\x32 .penstock.wire.v1.HandleLogprobs\"\x82\x01\n\x08\x46inished\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\x12*\n\x05spans\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"S\n\x0eHandleLogprobs\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x31\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1f.penstock.wire.v1.TokenLogprobs\"\xae\x01\n\tLinkCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12+\n\x08reserves\x18\x02 \x03(\x0b\x32\x19.penstock.wire.v1.Reserve\x12)\n\x07\x63ommits\x18\x03 \x03(\x0b\x32\x18.penstock.wire.v1.Commit\x12\x10\n\x08released\x18\x04 \x03(\x06\x12\x0f\n\x07renewed\x18\x05 \x03(\x06\"\xac\x01\n\x07Reserve\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x12\n\ngateway_id\x18\x04 \x01(\t\x12\x0e\n\x06handle\x18\x05 \x01(\x06\x12\x12\n\nnum_tokens\x18\x06 \x01(\r\x12\x16\n\x0emax_new_tokens\x18\x07 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x08 \x01(\x0c\"L\n\x06\x43ommit\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Request\"\xd7\x01\n\nLinkEvents\x12.\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.penstock.wire.v1.LinkWelcome\x12,\n\x08reserved\x18\x02 \x03(\x0b\x32\x1a.penstock.wire.v1.Reserved\x12\x33\n\x07refused\x18\x03 \x03(\x0b\x32\".penstock.wire.v1.ReservationEnded\x12\x0f\n\x07started\x18\x04 \x03(\x06\x12\x0f\n\x07revoked\x18\x05 \x03(\x06\x12\x14\n\x0chas_capacity\x18\x06 \x01(\x08\"\xb0\x01\n\x0bLinkWelcome\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12+\n\x07layouts\x18\x02 \x03(\x0b\x32\x1a.penstock.wire.v1.KvLayout\x12\x35\n\tendpoints\x18\x03 \x03(\x0b\x32\".penstock.wire.v1.TransferEndpoint\x12\x10\n\x08revision\x18\x04 \x01(\t\"a\n\x08Reserved\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12\x11\n\tblock_ids\x18\x02 \x03(\r\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\x12\x0f\n\x07lease_s\x18\x04 \x01(\x01\"V\n\x10ReservationEnded\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12*\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Failure2\x9b\x01\n\x06\x44\x65\x63ode\x12J\n\x06Stream\x12\x1d.penstock.wire.v1.DecodeCalls\x1a\x1d.penstock.wire.v1.StepOutputs(\x01\x30\x01\x12\x45\n\x04Link\x12\x1b.penstock.wire.v1.LinkCalls\x1a\x1c.penstock.wire.v1.LinkEvents(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenstock/wire/v1/decode.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"P\n\x0b\x44\x65\x63odeCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12\x19\n\x11\x63\x61ncelled_handles\x18\x02 \x03(\x06\"\xb4\x01\n\x0bStepOutputs\x12\x0c\n\x04step\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x06\x12\x11\n\ttoken_ids\x18\x03 \x03(\r\x12\x11\n\tpositions\x18\x04 \x03(\r\x12,\n\x08\x66inished\x18\x05 \x03(\x0b\x32\x1a.penstock.wire.v1.Finished\x12\x32\n\x08logprobs\x18\x06 \x03(\x0b\x32 .penstock.wire.v1.HandleLogprobs\"\x82\x01\n\x08\x46inished\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.penstock.wire.v1.Failure\x12*\n\x05spans\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"S\n\x0eHandleLogprobs\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\x31\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1f.penstock.wire.v1.TokenLogprobs\"\xae\x01\n\tLinkCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12+\n\x08reserves\x18\x02 \x03(\x0b\x32\x19.penstock.wire.v1.Reserve\x12)\n\x07\x63ommits\x18\x03 \x03(\x0b\x32\x18.penstock.wire.v1.Commit\x12\x10\n\x08released\x18\x04 \x03(\x06\x12\x0f\n\x07renewed\x18\x05 \x03(\x06\"\xc1\x01\n\x07Reserve\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x12\n\ngateway_id\x18\x04 \x01(\t\x12\x0e\n\x06handle\x18\x05 \x01(\x06\x12\x12\n\nnum_tokens\x18\x06 \x01(\r\x12\x16\n\x0emax_new_tokens\x18\x07 \x01(\r\x12\x14\n\x0c\x62lock_hashes\x18\x08 \x01(\x0c\x12\x13\n\x0bimage_index\x18\t \x01(\r\"L\n\x06\x43ommit\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Request\"\xd7\x01\n\nLinkEvents\x12.\n\x07welcome\x18\x01 \x01(\x0b\x32\x1d.penstock.wire.v1.LinkWelcome\x12,\n\x08reserved\x18\x02 \x03(\x0b\x32\x1a.penstock.wire.v1.Reserved\x12\x33\n\x07refused\x18\x03 \x03(\x0b\x32\".penstock.wire.v1.ReservationEnded\x12\x0f\n\x07started\x18\x04 \x03(\x06\x12\x0f\n\x07revoked\x18\x05 \x03(\x06\x12\x14\n\x0chas_capacity\x18\x06 \x01(\x08\"\xb0\x01\n\x0bLinkWelcome\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12+\n\x07layouts\x18\x02 \x03(\x0b\x32\x1a.penstock.wire.v1.KvLayout\x12\x35\n\tendpoints\x18\x03 \x03(\x0b\x32\".penstock.wire.v1.TransferEndpoint\x12\x10\n\x08revision\x18\x04 \x01(\t\"a\n\x08Reserved\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12\x11\n\tblock_ids\x18\x02 \x03(\r\x12\x19\n\x11num_cached_tokens\x18\x03 \x01(\r\x12\x0f\n\x07lease_s\x18\x04 \x01(\x01\"V\n\x10ReservationEnded\x12\x16\n\x0ereservation_id\x18\x01 \x01(\x06\x12*\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x19.penstock.wire.v1.Failure2\x9b\x01\n\x06\x44\x65\x63ode\x12J\n\x06Stream\x12\x1d.penstock.wire.v1.DecodeCalls\x1a\x1d.penstock.wire.v1.StepOutputs(\x01\x30\x01\x12\x45\n\x04Link\x12\x1b.penstock.wire.v1.LinkCalls\x1a\x1c.penstock.wire.v1.LinkEvents(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,17 +43,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINKCALLS']._serialized_start=566
   _globals['_LINKCALLS']._serialized_end=740
   _globals['_RESERVE']._serialized_start=743
-  _globals['_RESERVE']._serialized_end=915
-  _globals['_COMMIT']._serialized_start=917
-  _globals['_COMMIT']._serialized_end=993
-  _globals['_LINKEVENTS']._serialized_start=996
-  _globals['_LINKEVENTS']._serialized_end=1211
-  _globals['_LINKWELCOME']._serialized_start=1214
-  _globals['_LINKWELCOME']._serialized_end=1390
-  _globals['_RESERVED']._serialized_start=1392
-  _globals['_RESERVED']._serialized_end=1489
-  _globals['_RESERVATIONENDED']._serialized_start=1491
-  _globals['_RESERVATIONENDED']._serialized_end=1577
-  _globals['_DECODE']._serialized_start=1580
-  _globals['_DECODE']._serialized_end=1735
+  _globals['_RESERVE']._serialized_end=936
+  _globals['_COMMIT']._serialized_start=938
+  _globals['_COMMIT']._serialized_end=1014
+  _globals['_LINKEVENTS']._serialized_start=1017
+  _globals['_LINKEVENTS']._serialized_end=1232
+  _globals['_LINKWELCOME']._serialized_start=1235
+  _globals['_LINKWELCOME']._serialized_end=1411
+  _globals['_RESERVED']._serialized_start=1413
+  _globals['_RESERVED']._serialized_end=1510
+  _globals['_RESERVATIONENDED']._serialized_start=1512
+  _globals['_RESERVATIONENDED']._serialized_end=1598
+  _globals['_DECODE']._serialized_start=1601
+  _globals['_DECODE']._serialized_end=1756
 # @@protoc_insertion_point(module_scope)

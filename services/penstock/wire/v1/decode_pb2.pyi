@@ -66,7 +66,7 @@ class LinkCalls(_message.Message):
     def __init__(self, hello: _Optional[_Union[_common_pb2.Hello, _Mapping]] = ..., reserves: _Optional[_Iterable[_Union[Reserve, _Mapping]]] = ..., commits: _Optional[_Iterable[_Union[Commit, _Mapping]]] = ..., released: _Optional[_Iterable[int]] = ..., renewed: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Reserve(_message.Message):
-    __slots__ = ("reservation_id", "request_id", "attempt", "gateway_id", "handle", "num_tokens", "max_new_tokens", "block_hashes")
+    __slots__ = ("reservation_id", "request_id", "attempt", "gateway_id", "handle", "num_tokens", "max_new_tokens", "block_hashes", "image_index")
     RESERVATION_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Reserve(_message.Message):
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_HASHES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_INDEX_FIELD_NUMBER: _ClassVar[int]
     reservation_id: int
     request_id: str
     attempt: int
@@ -83,7 +84,8 @@ class Reserve(_message.Message):
     num_tokens: int
     max_new_tokens: int
     block_hashes: bytes
-    def __init__(self, reservation_id: _Optional[int] = ..., request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., gateway_id: _Optional[str] = ..., handle: _Optional[int] = ..., num_tokens: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ...) -> None: ...
+    image_index: int
+    def __init__(self, reservation_id: _Optional[int] = ..., request_id: _Optional[str] = ..., attempt: _Optional[int] = ..., gateway_id: _Optional[str] = ..., handle: _Optional[int] = ..., num_tokens: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ..., image_index: _Optional[int] = ...) -> None: ...
 
 class Commit(_message.Message):
     __slots__ = ("reservation_id", "request")

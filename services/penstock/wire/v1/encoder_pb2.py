@@ -23,25 +23,28 @@ _sym_db = _symbol_database.Default()
 
 
 from penstock.wire.v1 import common_pb2 as penstock_dot_wire_dot_v1_dot_common__pb2
+from penstock.wire.v1 import decode_pb2 as penstock_dot_wire_dot_v1_dot_decode__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/encoder.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\"\x7f\n\x0b\x45ncodeCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x06starts\x18\x02 \x03(\x0b\x32\x1d.penstock.wire.v1.EncodeStart\x12\x19\n\x11\x63\x61ncelled_handles\x18\x03 \x03(\x06\"\xf5\x01\n\x0b\x45ncodeStart\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\r\n\x05index\x18\x03 \x01(\r\x12*\n\x05image\x18\x04 \x01(\x0b\x32\x1b.penstock.wire.v1.ImageSpan\x12\x0c\n\x04\x66ile\x18\x05 \x01(\x0c\x12\x30\n\x0b\x64\x65stination\x18\x06 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x1d\n\x10\x66irst_token_in_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x08 \x01(\tB\x13\n\x11_first_token_in_s\"r\n\x0c\x45ncodeEvents\x12\x33\n\tdelivered\x18\x01 \x03(\x0b\x32 .penstock.wire.v1.ImageDelivered\x12-\n\x06\x66\x61iled\x18\x02 \x03(\x0b\x32\x1d.penstock.wire.v1.EncodeEnded\"o\n\x0eImageDelivered\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05index\x18\x02 \x01(\r\x12\x12\n\nwas_cached\x18\x03 \x01(\x08\x12*\n\x05spans\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"X\n\x0b\x45ncodeEnded\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05index\x18\x02 \x01(\r\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.penstock.wire.v1.Failure2U\n\x07\x45ncoder\x12J\n\x05Serve\x12\x1d.penstock.wire.v1.EncodeCalls\x1a\x1e.penstock.wire.v1.EncodeEvents(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/encoder.proto\x12\x10penstock.wire.v1\x1a\x1dpenstock/wire/v1/common.proto\x1a\x1dpenstock/wire/v1/decode.proto\"\x7f\n\x0b\x45ncodeCalls\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x17.penstock.wire.v1.Hello\x12-\n\x06starts\x18\x02 \x03(\x0b\x32\x1d.penstock.wire.v1.EncodeStart\x12\x19\n\x11\x63\x61ncelled_handles\x18\x03 \x03(\x06\"\xf5\x01\n\x0b\x45ncodeStart\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\r\n\x05index\x18\x03 \x01(\r\x12*\n\x05image\x18\x04 \x01(\x0b\x32\x1b.penstock.wire.v1.ImageSpan\x12\x0c\n\x04\x66ile\x18\x05 \x01(\x0c\x12\x30\n\x0b\x64\x65stination\x18\x06 \x01(\x0b\x32\x1b.penstock.wire.v1.WorkerRef\x12\x1d\n\x10\x66irst_token_in_s\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x0btraceparent\x18\x08 \x01(\tB\x13\n\x11_first_token_in_s\"r\n\x0c\x45ncodeEvents\x12\x33\n\tdelivered\x18\x01 \x03(\x0b\x32 .penstock.wire.v1.ImageDelivered\x12-\n\x06\x66\x61iled\x18\x02 \x03(\x0b\x32\x1d.penstock.wire.v1.EncodeEnded\"o\n\x0eImageDelivered\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05index\x18\x02 \x01(\r\x12\x12\n\nwas_cached\x18\x03 \x01(\x08\x12*\n\x05spans\x18\x04 \x03(\x0b\x32\x1b.penstock.wire.v1.StageSpan\"X\n\x0b\x45ncodeEnded\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05index\x18\x02 \x01(\r\x12*\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x19.penstock.wire.v1.Failure2U\n\x07\x45ncoder\x12J\n\x05Serve\x12\x1d.penstock.wire.v1.EncodeCalls\x1a\x1e.penstock.wire.v1.EncodeEvents(\x01\x30\x01\x32S\n\nEmbeddings\x12\x45\n\x04Link\x12\x1b.penstock.wire.v1.LinkCalls\x1a\x1c.penstock.wire.v1.LinkEvents(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penstock.wire.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODECALLS']._serialized_start=83
-  _globals['_ENCODECALLS']._serialized_end=210
-  _globals['_ENCODESTART']._serialized_start=213
-  _globals['_ENCODESTART']._serialized_end=458
-  _globals['_ENCODEEVENTS']._serialized_start=460
-  _globals['_ENCODEEVENTS']._serialized_end=574
-  _globals['_IMAGEDELIVERED']._serialized_start=576
-  _globals['_IMAGEDELIVERED']._serialized_end=687
-  _globals['_ENCODEENDED']._serialized_start=689
-  _globals['_ENCODEENDED']._serialized_end=777
-  _globals['_ENCODER']._serialized_start=779
-  _globals['_ENCODER']._serialized_end=864
+  _globals['_ENCODECALLS']._serialized_start=114
+  _globals['_ENCODECALLS']._serialized_end=241
+  _globals['_ENCODESTART']._serialized_start=244
+  _globals['_ENCODESTART']._serialized_end=489
+  _globals['_ENCODEEVENTS']._serialized_start=491
+  _globals['_ENCODEEVENTS']._serialized_end=605
+  _globals['_IMAGEDELIVERED']._serialized_start=607
+  _globals['_IMAGEDELIVERED']._serialized_end=718
+  _globals['_ENCODEENDED']._serialized_start=720
+  _globals['_ENCODEENDED']._serialized_end=808
+  _globals['_ENCODER']._serialized_start=810
+  _globals['_ENCODER']._serialized_end=895
+  _globals['_EMBEDDINGS']._serialized_start=897
+  _globals['_EMBEDDINGS']._serialized_end=980
 # @@protoc_insertion_point(module_scope)

@@ -1,4 +1,5 @@
 from penstock.wire.v1 import common_pb2 as _common_pb2
+from penstock.wire.v1 import decode_pb2 as _decode_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

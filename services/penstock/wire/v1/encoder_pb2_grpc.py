@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from penstock.wire.v1 import decode_pb2 as penstock_dot_wire_dot_v1_dot_decode__pb2
 from penstock.wire.v1 import encoder_pb2 as penstock_dot_wire_dot_v1_dot_encoder__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -90,6 +91,83 @@ class Encoder:
             '/penstock.wire.v1.Encoder/Serve',
             penstock_dot_wire_dot_v1_dot_encoder__pb2.EncodeCalls.SerializeToString,
             penstock_dot_wire_dot_v1_dot_encoder__pb2.EncodeEvents.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class EmbeddingsStub:
+    """Served by language workers whose model takes images.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Link = channel.stream_stream(
+                '/penstock.wire.v1.Embeddings/Link',
+                request_serializer=penstock_dot_wire_dot_v1_dot_decode__pb2.LinkCalls.SerializeToString,
+                response_deserializer=penstock_dot_wire_dot_v1_dot_decode__pb2.LinkEvents.FromString,
+                _registered_method=True)
+
+
+class EmbeddingsServicer:
+    """Served by language workers whose model takes images.
+    """
+
+    def Link(self, request_iterator, context):
+        """One long-lived stream per encoder, as Decode.Link is one per prefill worker: each reservation is one image that a
+        request accepted here wants, and starts when its embeddings have arrived. Nothing is committed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_EmbeddingsServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Link': grpc.stream_stream_rpc_method_handler(
+                    servicer.Link,
+                    request_deserializer=penstock_dot_wire_dot_v1_dot_decode__pb2.LinkCalls.FromString,
+                    response_serializer=penstock_dot_wire_dot_v1_dot_decode__pb2.LinkEvents.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'penstock.wire.v1.Embeddings', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('penstock.wire.v1.Embeddings', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Embeddings:
+    """Served by language workers whose model takes images.
+    """
+
+    @staticmethod
+    def Link(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/penstock.wire.v1.Embeddings/Link',
+            penstock_dot_wire_dot_v1_dot_decode__pb2.LinkCalls.SerializeToString,
+            penstock_dot_wire_dot_v1_dot_decode__pb2.LinkEvents.FromString,
             options,
             channel_credentials,
             insecure,

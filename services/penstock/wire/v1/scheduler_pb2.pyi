@@ -148,20 +148,22 @@ class GatewayLoad(_message.Message):
     def __init__(self, num_waiting: _Optional[int] = ..., num_arrived: _Optional[int] = ..., num_prompt_tokens: _Optional[int] = ..., num_finished: _Optional[int] = ..., num_output_tokens: _Optional[int] = ..., ttft_sum_s: _Optional[float] = ..., e2e_sum_s: _Optional[float] = ...) -> None: ...
 
 class RouteQuery(_message.Message):
-    __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids", "traceparent")
+    __slots__ = ("request_id", "num_tokens", "max_tokens", "block_hashes", "excluded_worker_ids", "traceparent", "image_patches")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     NUM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_HASHES_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_WORKER_IDS_FIELD_NUMBER: _ClassVar[int]
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_PATCHES_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     num_tokens: int
     max_tokens: int
     block_hashes: bytes
     excluded_worker_ids: _containers.RepeatedScalarFieldContainer[str]
     traceparent: str
-    def __init__(self, request_id: _Optional[str] = ..., num_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ..., excluded_worker_ids: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ...) -> None: ...
+    image_patches: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, request_id: _Optional[str] = ..., num_tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ..., block_hashes: _Optional[bytes] = ..., excluded_worker_ids: _Optional[_Iterable[str]] = ..., traceparent: _Optional[str] = ..., image_patches: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RouteEvents(_message.Message):
     __slots__ = ("answers", "membership")
@@ -172,18 +174,20 @@ class RouteEvents(_message.Message):
     def __init__(self, answers: _Optional[_Iterable[_Union[RouteAnswer, _Mapping]]] = ..., membership: _Optional[_Union[MembershipView, _Mapping]] = ...) -> None: ...
 
 class RouteAnswer(_message.Message):
-    __slots__ = ("request_id", "prefill", "decode", "disaggregate", "failure")
+    __slots__ = ("request_id", "prefill", "decode", "disaggregate", "failure", "encoders")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREFILL_FIELD_NUMBER: _ClassVar[int]
     DECODE_FIELD_NUMBER: _ClassVar[int]
     DISAGGREGATE_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    ENCODERS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     prefill: _containers.RepeatedCompositeFieldContainer[Candidate]
     decode: _containers.RepeatedCompositeFieldContainer[Candidate]
     disaggregate: bool
     failure: _common_pb2.Failure
-    def __init__(self, request_id: _Optional[str] = ..., prefill: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., decode: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., disaggregate: _Optional[bool] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+    encoders: _containers.RepeatedCompositeFieldContainer[Candidate]
+    def __init__(self, request_id: _Optional[str] = ..., prefill: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., decode: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., disaggregate: _Optional[bool] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., encoders: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("worker", "predicted_s", "num_cached_tokens")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from penstock.core.policies.encoder_choice import WorkerLife, choose_encoder
+from penstock.core.policies.encoder_choice import EncoderLoad, WorkerLife, choose_encoder
 from penstock.core.types import Role
 from tests.unit.workers import make_worker
 
@@ -39,5 +39,21 @@ def life(name: str) -> WorkerLife:
     ],
 )  # fmt: skip
 def test_choices(case: str, workers: list, tried: set, suspects: set, num_images: dict, chosen: str | None) -> None:  # type: ignore[type-arg]
-    ref = choose_encoder(workers, life("prefill-0"), tried, suspects, num_images)
+    ref = choose_encoder(workers, life("prefill-0"), tried, suspects, EncoderLoad(num_images))
     assert (ref.worker_id if ref else None) == chosen, case
+
+
+@pytest.mark.parametrize(
+    ("case", "workers", "tried", "suspects", "chosen"),
+    [
+        ("before others with less to do", [PREFILL, FIRST, SECOND], set(), set(), "encoder-1"),
+        ("but after whoever prefills", [SEEING, FIRST, SECOND], set(), set(), "prefill-0"),
+        ("unless it was just lost", [PREFILL, FIRST, SECOND], set(), {life("encoder-1")}, "encoder-0"),
+        ("or has had it", [PREFILL, FIRST, SECOND], {life("encoder-1")}, set(), "encoder-0"),
+        ("or is not there any more", [PREFILL, FIRST], set(), set(), "encoder-0"),
+    ],
+)
+def test_the_route_names_an_encoder(case: str, workers: list, tried: set, suspects: set, chosen: str) -> None:  # type: ignore[type-arg]
+    load = EncoderLoad({life("encoder-1"): 5}, life("encoder-1"))
+    ref = choose_encoder(workers, life("prefill-0"), tried, suspects, load)
+    assert ref is not None and ref.worker_id == chosen, case

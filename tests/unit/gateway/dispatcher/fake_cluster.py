@@ -130,7 +130,9 @@ class FakeCluster:
         if not prefill or not decode:
             return m.RouteAnswer(query.request_id, error=NoWorkers("nobody is there"))
         disaggregate = any(worker.role is Role.DECODE for worker in alive)
-        return m.RouteAnswer(query.request_id, RoutingDecision(prefill, decode, disaggregate))
+        encoders = [Candidate(worker.ref) for worker in alive if worker.role is Role.ENCODER]
+        named = tuple(encoders[index % len(encoders)] for index in range(len(query.image_patches)) if encoders)
+        return m.RouteAnswer(query.request_id, RoutingDecision(prefill, decode, disaggregate, named))
 
     def prefill(self, address: str, calls: AsyncIterator[m.PrefillCalls]) -> AsyncGenerator[m.PrefillEvents, None]:
         stream: FakeStream[m.PrefillCalls, m.PrefillEvents] = FakeStream()

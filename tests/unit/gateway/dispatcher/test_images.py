@@ -75,14 +75,25 @@ def test_a_request_without_images_opens_no_stream_to_an_encoder(seeing: FakeClus
     seeing.run(scenario)
 
 
-def test_encoders_share_the_images_of_several_requests(apart: FakeCluster) -> None:
+def test_each_image_goes_to_the_encoder_that_the_route_names(apart: FakeCluster) -> None:
     async def scenario(dispatcher: RoutedDispatcher) -> None:
+        request = with_images()
+        assert await read(dispatcher.generate(request, FILES)) == expected_tokens(request)
+        assert list(apart.queries[-1].image_patches) == [32, 32]
+        assert [indices(apart.workers[f"encoder-{index}"]) for index in range(2)] == [[0], [1]]
+
+    apart.run(scenario)
+
+
+def test_without_a_router_encoders_share_images(apart: FakeCluster) -> None:
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        apart.kill_router()
+        await pass_time(0.1)
         requests = [with_images("r0"), with_images("r1")]
         generations = [dispatcher.generate(request, FILES) for request in requests]
         for request, generation in zip(requests, generations, strict=True):
             assert await read(generation) == expected_tokens(request)
-        first, second = (apart.workers[f"encoder-{index}"] for index in range(2))
-        assert indices(first) == indices(second) == [0, 1]
+        assert [len(indices(apart.workers[f"encoder-{index}"])) for index in range(2)] == [2, 2]
 
     apart.run(scenario)
 
@@ -95,12 +106,13 @@ def test_an_encoder_that_refuses_or_dies_is_replaced(apart: FakeCluster, error: 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         request = with_images()
         generation = dispatcher.generate(request, FILES)
-        await until(lambda: len(first.images.starts) == 2)
+        await until(lambda: len(first.images.starts) == 1)
         if error is None:
             first.die()
         assert await read(generation) == expected_tokens(request)
         assert generation.num_resumes == 0
         assert sorted(indices(second)) == [0, 1]
+        assert indices(first) == [0]
 
     apart.run(scenario)
 
@@ -113,7 +125,7 @@ def test_a_silent_encoder_is_noticed_and_replaced(apart: FakeCluster) -> None:
         first.is_mute = True
         apart.encode_s = 0.5
         generation = dispatcher.generate(request, FILES)
-        await until(lambda: len(first.images.starts) == 2)
+        await until(lambda: len(first.images.starts) == 1)
         first.is_alive = False
         assert await read(generation) == expected_tokens(request)
 
@@ -155,7 +167,7 @@ def test_a_file_that_cannot_be_read_is_tried_once(apart: FakeCluster) -> None:
         with pytest.raises(UnreadableImage):
             await read(dispatcher.generate(with_images(), FILES))
         await pass_time(0.1)
-        assert len(apart.workers["encoder-1"].images.starts) == 0
+        assert sum(len(apart.workers[f"encoder-{index}"].images.starts) for index in range(2)) == 2
         assert apart.workers["prefill-0"].held == {}
 
     apart.run(scenario)
@@ -166,7 +178,7 @@ def test_a_cancelled_request_stops_its_encoders(apart: FakeCluster) -> None:
 
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         generation = dispatcher.generate(with_images(), FILES)
-        await until(lambda: len(first.images.starts) == 2)
+        await until(lambda: len(first.images.starts) == 1)
         generation.cancel()
         await pass_time(0.1)
         assert first.images.cancelled == [first.images.starts[0].handle]
@@ -200,12 +212,12 @@ def test_a_prefill_worker_that_gives_up_takes_its_images_back(apart: FakeCluster
     async def scenario(dispatcher: RoutedDispatcher) -> None:
         request = with_images()
         generation = dispatcher.generate(request, FILES)
-        await until(lambda: len(encoder.images.starts) == 2)
+        await until(lambda: len(encoder.images.starts) == 1)
         [handle] = first.held
         del first.held[handle]
         first.say(m.PrefillEvents(failed=[m.PrefillEnded(handle, InternalError("bug"))]))
         assert await read(generation) == expected_tokens(request)
         assert encoder.images.cancelled == [handle]
-        assert {start.destination.worker_id for start in encoder.images.starts[2:]} <= {"prefill-1"}
+        assert {start.destination.worker_id for start in encoder.images.starts[1:]} <= {"prefill-1"}
 
     apart.run(scenario)

@@ -10,7 +10,7 @@ from penstock.core.errors import (
     WorkerLost,
 )
 from penstock.core.types import Request, SamplingParams
-from penstock.prefill.decode_link import REPLY_TIMEOUT_S
+from penstock.transfer.peer_link import REPLY_TIMEOUT_S
 from penstock.wire.messages import Commit, Reserved
 from tests.unit.prefill.fake_decode import LEASE_S, FakeDecode, cancel, connect, reserve
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle

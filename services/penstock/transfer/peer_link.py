@@ -1,6 +1,7 @@
-"""The prefill worker's end of its link to one life of one decode worker: reservations out, promises and news back.
+"""The sending end of a link to one life of one worker: reservations out, promises and news back.
 
-Life of a request: steps 5 (reserve), 6 (push, through `channel`) and 7 (commit).
+Prefill workers push KV to decode workers over it, encoders embeddings to prefill workers. Life of a request: steps 3,
+5 (reserve), 6 (push, through `channel`) and 7 (commit).
 """
 
 import asyncio
@@ -16,21 +17,21 @@ from penstock.transfer.channel import KvChannel
 from penstock.wire.merging import merge
 from penstock.wire.messages import Commit, Hello, LinkCalls, LinkEvents, LinkWelcome, Reserve, Reserved
 
-REPLY_TIMEOUT_S = 2.0  # a decode worker answers at once; silence means that it hangs
+REPLY_TIMEOUT_S = 2.0  # a peer answers at once; silence means that it hangs
 RENEWALS_PER_LEASE = 3
 
 OpenLink = Callable[[WorkerRef, AsyncIterator[LinkCalls]], AsyncIterator[LinkEvents]]
 OpenChannel = Callable[[LinkWelcome], Awaitable[KvChannel]]
 
 
-class DecodeLink:
+class PeerLink:
     """Lives as long as its stream: when that breaks, whatever waits on the link fails with the reason."""
 
     def __init__(self, ref: WorkerRef, me: Hello) -> None:
         self.ref = ref
         self.channel: KvChannel  # set by `connect`
         self.is_broken = False
-        self.is_silent = False  # broken because the decode worker did not answer
+        self.is_silent = False  # broken because the peer did not answer
         self._outbox: Outbox[LinkCalls] = Outbox()
         self._outbox.put(LinkCalls(hello=me))
         self._welcome: asyncio.Future[LinkWelcome] = asyncio.get_running_loop().create_future()
@@ -71,7 +72,7 @@ class DecodeLink:
     # --- reservations ---
 
     async def reserve(self, reserve: Reserve) -> Reserved:
-        """Ask for blocks; raises the decode worker's Refused, or WorkerLost when it does not answer."""
+        """Ask for blocks; raises the peer's Refused, or WorkerLost when it does not answer."""
         if self.is_broken:
             raise WorkerLost(f"The link to {self.ref.worker_id} is broken.")
         reservation_id = reserve.reservation_id
@@ -94,12 +95,12 @@ class DecodeLink:
         self._outbox.put(LinkCalls(commits=[commit]))
 
     async def started(self, reservation_id: int) -> None:
-        """Return when the decode worker has taken the request over; raises what keeps it from doing so."""
+        """Return when the peer has taken over what was pushed; raises what keeps it from doing so."""
         await self._starts[reservation_id]
         del self._starts[reservation_id]
 
     def release(self, reservation_id: int) -> None:
-        """Give a reservation up. The decode worker hears of it once nothing of ours can be written any more."""
+        """Give a reservation up. The peer hears of it once nothing of ours can be written any more."""
         start = self._starts.pop(reservation_id, None)
         if start is None:
             return
@@ -108,7 +109,7 @@ class DecodeLink:
         _spawn(self._stop_and_release(reservation_id), self._tasks)
 
     async def wait_for_room(self, timeout_s: float) -> None:
-        """Return when the decode worker, having refused us, has room again, or after `timeout_s`."""
+        """Return when the peer, having refused us, has room again, or after `timeout_s`."""
         self._room.clear()
         try:
             async with asyncio.timeout(timeout_s):
@@ -156,7 +157,7 @@ class DecodeLink:
         for ended in events.refused:
             self._fail(ended.reservation_id, ended.error)
         for reservation_id in events.revoked:
-            self._fail(reservation_id, UnknownReservation("The decode worker withdrew the reservation."))
+            self._fail(reservation_id, UnknownReservation(f"{self.ref.worker_id} withdrew the reservation."))
         for reservation_id in events.started:
             start = self._starts.get(reservation_id)
             if start and not start.done():

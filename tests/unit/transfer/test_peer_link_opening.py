@@ -11,7 +11,7 @@ from penstock.core.errors import (
     TransportUnavailable,
     WorkerLost,
 )
-from penstock.prefill.decode_link import REPLY_TIMEOUT_S, DecodeLink
+from penstock.transfer.peer_link import REPLY_TIMEOUT_S, PeerLink
 from penstock.wire.messages import Hello, LinkWelcome
 from tests.unit.prefill.fake_decode import FakeChannel, FakeDecode, cancel, connect, reserve
 from tests.unit.virtual_time import in_virtual_time, now_s, settle
@@ -80,7 +80,7 @@ async def test_opening_it_can_be_cancelled(is_welcome: bool) -> None:
     async def never(_: LinkWelcome) -> None:
         await asyncio.get_running_loop().create_future()
 
-    link = DecodeLink(decode.ref, Hello("prefill-0", 11, 22))
+    link = PeerLink(decode.ref, Hello("prefill-0", 11, 22))
     opening: asyncio.Task[object] = asyncio.create_task(link.connect(decode.link, never))  # type: ignore[arg-type]
     await settle()
     await cancel(opening)
@@ -97,7 +97,7 @@ async def test_a_channel_that_opens_after_the_link_broke_is_closed() -> None:
         await opened.wait()
         return await decode.open_channel(welcome)
 
-    link = DecodeLink(decode.ref, Hello("prefill-0", 11, 22))
+    link = PeerLink(decode.ref, Hello("prefill-0", 11, 22))
     opening = asyncio.create_task(link.connect(decode.link, slow))  # type: ignore[arg-type]
     await settle()
     decode.hang_up()

@@ -7,8 +7,8 @@ import pytest
 
 from penstock.core.errors import TransferFailed, WorkerLost
 from penstock.core.types import WorkerRef
-from penstock.prefill.decode_link import REPLY_TIMEOUT_S
-from penstock.prefill.links import DecodeLinks
+from penstock.transfer.peer_link import REPLY_TIMEOUT_S
+from penstock.transfer.peer_links import PeerLinks
 from tests.unit.prefill.fake_decode import REVISION, FakeChannel, FakeDecode, reserve
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
 
@@ -23,9 +23,9 @@ class FakeSender:
         return self.channels[-1]
 
 
-def make(decode: FakeDecode, revision: str = REVISION) -> tuple[DecodeLinks, FakeSender]:
+def make(decode: FakeDecode, revision: str = REVISION) -> tuple[PeerLinks, FakeSender]:
     sender: Any = FakeSender()
-    return DecodeLinks(("prefill-0", 11), revision, sender, decode.link), sender
+    return PeerLinks(("prefill-0", 11), revision, sender, decode.link), sender
 
 
 @in_virtual_time

@@ -1,4 +1,4 @@
-"""Links to decode workers: one per life of each, opened when first wanted.
+"""Links to the workers that something is pushed to: one per life of each, opened when first wanted.
 
 opening -> open -> broken ------> opening ...            whoever wants it meanwhile waits
    ^                  '-- silent -> being asked again -> open ...   whoever wants it meanwhile is refused at once
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from penstock.core.errors import TransferFailed, WorkerLost
 from penstock.core.types import WorkerRef
-from penstock.prefill.decode_link import DecodeLink, OpenLink
 from penstock.transfer.channel import KvChannel
+from penstock.transfer.peer_link import OpenLink, PeerLink
 from penstock.transfer.sender import KvSender
 from penstock.wire.messages import Hello, LinkWelcome
 
@@ -20,7 +20,7 @@ from penstock.wire.messages import Hello, LinkWelcome
 class Opening:
     """A link and the task that opens it."""
 
-    link: DecodeLink
+    link: PeerLink
     task: asyncio.Task[None]
     is_second_try: bool  # the one before was silent: nobody should have to wait for this one
 
@@ -38,7 +38,7 @@ class Opening:
         return self.task.done() and not self.is_useless
 
 
-class DecodeLinks:
+class PeerLinks:
     """Hands out open links; a broken one is replaced the next time it is asked for."""
 
     def __init__(self, me: tuple[str, int], revision: str, sender: KvSender, open_link: OpenLink) -> None:
@@ -48,8 +48,8 @@ class DecodeLinks:
         self._open_link = open_link
         self._openings: dict[tuple[str, int], Opening] = {}
 
-    async def get(self, ref: WorkerRef) -> DecodeLink:
-        """The link to this life of a decode worker; raises why there can be none."""
+    async def get(self, ref: WorkerRef) -> PeerLink:
+        """The link to this life of a worker; raises why there can be none."""
         key = ref.worker_id, ref.incarnation
         opening = self._openings.get(key)
         if opening is None or opening.is_useless:
@@ -61,7 +61,7 @@ class DecodeLinks:
 
     @property
     def transports(self) -> tuple[tuple[str, str], ...]:
-        """Transport in use to each decode worker, for heartbeats and, from another thread, for metrics."""
+        """Transport in use to each peer, for heartbeats and, from another thread, for metrics."""
         links = (opening.link for opening in list(self._openings.values()) if opening.is_open)
         return tuple((link.ref.worker_id, link.channel.transport) for link in links)
 
@@ -76,12 +76,12 @@ class DecodeLinks:
         self._openings.clear()
 
     def _begin(self, ref: WorkerRef, replaced: Opening | None) -> Opening:
-        link = DecodeLink(ref, Hello(*self._me, callee_incarnation=ref.incarnation))
+        link = PeerLink(ref, Hello(*self._me, callee_incarnation=ref.incarnation))
         is_second_try = replaced is not None and replaced.link.is_silent
         return Opening(link, asyncio.create_task(self._open(link, replaced)), is_second_try)
 
-    async def _open(self, link: DecodeLink, replaced: Opening | None) -> None:
-        """Once the broken link's channel is closed: until then the decode worker must keep what it promised there."""
+    async def _open(self, link: PeerLink, replaced: Opening | None) -> None:
+        """Once the broken link's channel is closed: until then the peer must keep what it promised there."""
         if replaced:
             await replaced.link.close()
         await link.connect(self._open_link, self._open_channel)
