@@ -19,7 +19,7 @@ async def test_a_flip_changes_the_role_at_once_and_finishes_what_is_held(one: Pr
     running = asyncio.create_task(one.worker.run(one.stop))
     one.start(0)
     await pass_time(2.5 * STEP_S)
-    answer = one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation))
+    answer = one.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation))
     assert (answer.previous_role, answer.num_sequences) == (Role.DECODE, 1)
     await settle()
     assert [state.role for state in one.states] == [Role.DECODE, Role.PREFILL]  # the router hears of it at once
@@ -37,7 +37,7 @@ async def test_a_move_to_another_group_waits_until_it_is_idle(one: Process) -> N
     running = asyncio.create_task(one.worker.run(one.stop))
     one.start(0)
     await pass_time(2.5 * STEP_S)
-    one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
+    one.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
     await settle()
     state = one.worker.state()
     assert (state.group, state.role, state.is_draining) == ("default", Role.PREFILL, True)
@@ -56,7 +56,7 @@ async def test_a_move_hands_back_what_does_not_end_in_time(one: Process) -> None
     running = asyncio.create_task(one.worker.run(one.stop))
     one.start(0, max_tokens=100_000)
     await pass_time(2.5 * STEP_S)
-    one.worker.flip(FlipRequest(Role.DECODE, one.worker.state().ref.incarnation, "long"))
+    one.flip(FlipRequest(Role.DECODE, one.worker.state().ref.incarnation, "long"))
     await pass_time(3.5)
     assert [(end.handle, type(end.error)) for end in one.ends()] == [(0, Draining)]
     assert one.worker.state().group == "long"
@@ -71,15 +71,15 @@ async def test_while_it_moves_the_same_order_has_the_same_answer_and_another_is_
     one.start(0, max_tokens=100_000)
     await pass_time(2.5 * STEP_S)
     order = FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long")
-    answer = one.worker.flip(order)
+    answer = one.flip(order)
     await pass_time(2 * STEP_S)
-    assert one.worker.flip(order) == answer
+    assert one.flip(order) == answer
     with pytest.raises(ChangeRefused, match="moving to another group"):
-        one.worker.flip(replace(order, group="short"))
+        one.flip(replace(order, group="short"))
     one.stop.set()
     await settle()
     with pytest.raises(Draining, match="going away"):
-        one.worker.flip(order)
+        one.flip(order)
     await running
     await one.worker.close()
 
@@ -89,7 +89,7 @@ async def test_a_device_that_fails_ends_a_move(one: Process) -> None:
     running = asyncio.create_task(one.worker.run(one.stop))
     one.start(0, max_tokens=100_000)
     await pass_time(2.5 * STEP_S)
-    one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
+    one.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
     await settle()
 
     async def fail(*_: object) -> None:
@@ -113,7 +113,7 @@ async def test_a_move_that_fails_ends_the_worker(one: Process) -> None:
         raise RuntimeError("not moved")
 
     one.worker._prefiller.fail_all, fail_all = fail, one.worker._prefiller.fail_all  # type: ignore[method-assign]
-    one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
+    one.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
     with pytest.raises(ExceptionGroup) as caught:
         await running
     assert [str(error) for error in caught.value.exceptions] == ["not moved"]
@@ -125,11 +125,11 @@ async def test_a_move_that_fails_ends_the_worker(one: Process) -> None:
 async def test_a_flip_meant_for_another_life_or_for_what_it_cannot_be_is_refused(one: Process) -> None:
     incarnation = one.worker.state().ref.incarnation
     with pytest.raises(IncarnationMismatch):
-        one.worker.flip(FlipRequest(Role.PREFILL, incarnation + 1))
+        one.flip(FlipRequest(Role.PREFILL, incarnation + 1))
     with pytest.raises(ChangeRefused, match="no encoder"):
-        one.worker.flip(FlipRequest(Role.ENCODER, incarnation))
+        one.flip(FlipRequest(Role.ENCODER, incarnation))
     one.book.is_draining = True
     with pytest.raises(Draining):
-        one.worker.flip(FlipRequest(Role.PREFILL, incarnation))
+        one.flip(FlipRequest(Role.PREFILL, incarnation))
     assert one.worker.state().role is Role.DECODE
     await one.worker.close()

@@ -16,6 +16,7 @@ from penstock.runtime.tls import Tls
 from penstock.transfer.counters import TransferCounters
 from penstock.transfer.policy import Peer
 from penstock.wire import stubs
+from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import (
     Finished,
     HeartbeatRequest,
@@ -97,6 +98,9 @@ class Process:
     def start(self, handle: int, max_tokens: int = 8) -> None:
         request = make_request(range(40), handle=handle, sampling=SamplingParams(max_tokens=max_tokens))
         self.worker._prefiller.start(PrefillStart(request, ()), self.news)
+
+    def flip(self, request: FlipRequest) -> FlipResponse:
+        return self.worker._assignment.flip(request)
 
     def reserve(self, handle: int) -> "Outbox[Any]":
         link = self.worker._intake.open_link(PEER)
