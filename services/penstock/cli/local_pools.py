@@ -39,8 +39,6 @@ class LocalPools:
 
     async def grow(self, request: GrowRequest, context: Context) -> GrowResponse:
         """Start workers of a role, named by it with the first free numbers."""
-        if request.role is Role.ENCODER:
-            await rpc.abort(context, ChangeRefused("This system has no encoder workers."))
         names = [self._start(request.group, request.role) for _ in range(request.num_workers)]
         return GrowResponse(names)
 

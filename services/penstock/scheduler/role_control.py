@@ -62,7 +62,7 @@ class RoleControl:
         if self.steering is Steering.PINNED:
             self._state = FlipState()
             return
-        workers = self._router.workers
+        workers = self._router.language_workers
         view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, wished, self._state, self._now_s(), self.rules)
         self._state = decision.state
