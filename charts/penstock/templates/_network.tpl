@@ -1,17 +1,22 @@
-{{/* One NetworkPolicy: of "component", "in" and "out" (each a list of peers' labels and ports; no ports: all of them),
-     "open" (peers of the values, from outside this release), "monitored" (ports that the monitoring may scrape),
-     "download" (models come from elsewhere), "api" (the Kubernetes API is called). */}}
+{{/* One NetworkPolicy: of "component", of whose pods "roles" (matchExpressions) may choose some, and which it is called
+     after unless there is a "name"; "in" and "out" (each a list of peers, which are label selectors, and ports; no ports:
+     all of them), "open" (peers of the values, from outside this release), "monitored" (ports that the monitoring may
+     scrape), "download" (models come from elsewhere), "images" (peers of the values that clients' images come from),
+     "api" (the Kubernetes API is called). */}}
 {{- define "penstock.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "penstock.fullname" .root }}-{{ .component }}
+  name: {{ include "penstock.fullname" .root }}-{{ default .component .name }}
   labels:
     {{- include "penstock.labels" (dict "root" .root "component" .component) | nindent 4 }}
 spec:
   podSelector:
     matchLabels:
       {{- include "penstock.selector" . | nindent 6 }}
+    {{- with .roles }}
+    matchExpressions: {{ toJson . }}
+    {{- end }}
   policyTypes: [Ingress, Egress]
   ingress:{{ if not (or .in .open .monitored) }} []{{ end }}
     {{- range .in }}
@@ -38,6 +43,10 @@ spec:
     - to: {{ toJson .root.Values.networkPolicy.modelSources }}
       ports: [{protocol: TCP, port: 443}]
     {{- end }}
+    {{- with .images }}
+    - to: {{ toJson . }}
+      ports: [{protocol: TCP, port: 80}, {protocol: TCP, port: 443}]
+    {{- end }}
     {{- if and .root.Values.tracing.endpoint (ne .component "test") }}
     - to: {{ toJson .root.Values.networkPolicy.collectors }}
       ports: [{protocol: TCP, port: {{ regexFind "[0-9]+$" .root.Values.tracing.endpoint }}}]
@@ -51,7 +60,9 @@ spec:
 {{- define "penstock.networkPeers" -}}
 {{- range . }}
 - podSelector:
-    matchLabels: {{ toJson . }}
+    {{- range $kind, $what := . }}
+    {{ $kind }}: {{ toJson $what }}
+    {{- end }}
 {{- end }}
 {{- end -}}
 

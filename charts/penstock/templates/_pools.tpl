@@ -35,6 +35,9 @@
 {{- if and (gt (int $pool.rdma.count) 0) (not $pool.rdma.resourceName) -}}
 {{- fail (printf "%s: rdma.count is %d but rdma.resourceName is empty; name what the device plugin offers, such as rdma/hca" $where (int $pool.rdma.count)) -}}
 {{- end -}}
+{{- range $key := list "blockSize" "numBlocks" "kvMemoryBytes" -}}
+{{- if and (eq $pool.role "encoder") (hasKey $pool.settings $key) }}{{ fail (printf "%s: settings.%s: an encoder holds no KV; leave it out" $where $key) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "penstock.poolName" -}}

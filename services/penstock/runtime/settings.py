@@ -108,7 +108,7 @@ class WorkerSettings:
     process: ClassVar[str] = "worker"
 
     worker_id: str = generated(_unique_id, "name of this worker; the same after a restart")
-    role: str = setting("mixed", "what is routed to it", choices=("prefill", "decode", "mixed"))
+    role: str = setting("mixed", "what is routed to it", choices=("encoder", "prefill", "decode", "mixed"))
     group: str = setting("default", "group it belongs to")
     model: str = setting("builtin", "model folder, or 'builtin' for the tiny one made on the spot")
     engine: str = setting("torch", "torch computes; mock sleeps by a cost model", choices=("torch", "mock"))
