@@ -63,6 +63,23 @@ def test_its_workers_are_told_their_role_and_found_by_it() -> None:
         assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
 
 
+def test_language_workers_leave_images_to_the_encoders_of_their_group_unless_told_otherwise() -> None:
+    def told(pool: str, *layers: Values) -> list[str]:
+        arguments = render(merged(IMAGES, *layers)).container("Deployment", pool)["args"]
+        return [argument for argument in arguments if "encodes-images" in argument]
+
+    for pool, expected in (("prefill", ["--encodes-images=false"]), ("mixed-long", ["--encodes-images=false"])):
+        assert told(pool) == expected
+    assert told("vision") == []
+    without = [pool for pool in IMAGES["pools"] if pool["name"] != "vision-long"]
+    assert told("mixed-long", {"pools": without}) == []
+    both = [
+        merged(pool, {"settings": {"encodesImages": True}} if pool["name"] == "prefill" else {}) for pool in without
+    ]
+    assert told("prefill", {"pools": both}) == ["--encodes-images=true"]
+    assert told("prefill", {"poolDefaults": {"settings": {"encodesImages": True}}}) == []  # in the settings file
+
+
 def test_no_flag_speaks_of_kv() -> None:
     (command,) = render(IMAGES).pod("Deployment", "vision")["containers"]
     assert not [argument for argument in command["args"] if "kv" in argument or "block" in argument]
