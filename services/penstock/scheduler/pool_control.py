@@ -40,7 +40,7 @@ class PoolControl:
         rate = self._arrival_rate(now_s)
         if self._control.steering is Steering.PINNED or now_s - self._ordered_s < _SETTLES_S:
             return
-        workers = [worker for worker in self._router.workers if worker.role is not Role.ENCODER]  # they cannot change
+        workers = self._router.language_workers
         view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, rate, self._states, now_s, self.rules)
         self._states = decision.states

@@ -11,7 +11,7 @@ from penstock.core.demand import Demand, DemandMeter
 from penstock.core.membership import Heard
 from penstock.core.pools import Flip, RolesView
 from penstock.core.route_book import RouteBook, RouteRules
-from penstock.core.types import GatewayLoad, RouteQuery, WorkerState
+from penstock.core.types import GatewayLoad, Role, RouteQuery, WorkerState
 from penstock.runtime import clock
 from penstock.wire.messages import HeartbeatRequest, MembershipView, RouteAnswer
 
@@ -35,6 +35,11 @@ class Router:
     def workers(self) -> list[WorkerState]:
         """The members as they last described themselves."""
         return self._book.workers
+
+    @property
+    def language_workers(self) -> list[WorkerState]:
+        """Those that can be flipped into each other. An encoder holds other weights and measures other costs."""
+        return [worker for worker in self._book.workers if worker.role is not Role.ENCODER]
 
     @property
     def num_prefix_hashes(self) -> int:

@@ -117,11 +117,17 @@ async def test_scaling_starts_and_ends_processes(system: System) -> None:
     ]
 
 
+async def test_encoders_are_started_like_other_workers(system: System) -> None:
+    answer = await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 2),)))
+    assert list(answer.changes) == [PoolChange(Role.ENCODER, 0, 2)]
+    assert system.supervisor.added == ["encoder-0 --role=encoder", "encoder-1 --role=encoder"]
+
+
 async def test_a_refusal_arrives_as_its_sentence(system: System) -> None:
     with pytest.raises(ChangeRefused, match="no worker for prefill"):
         await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.PREFILL, 0),)))
-    with pytest.raises(ChangeRefused, match="without encoder workers"):
-        await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 1),)))
+    with pytest.raises(ChangeRefused, match="An encoder and a language worker hold different weights"):
+        await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("prefill-0", Role.ENCODER))
     with pytest.raises(ChangeRefused, match="no worker 'nobody'"):
         await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("nobody", Role.DECODE))
     assert system.supervisor.added == []

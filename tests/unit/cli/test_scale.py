@@ -20,6 +20,7 @@ from penstock.core.types import Role
         (PoolChange(Role.DECODE, 2, 1, ("d0",)), False, "decode: 2 to 1 workers; d0 drain and go"),
         (PoolChange(Role.DECODE, 2, 0, ("d0", "d1")), True, "decode: 2 to 0 workers; d0, d1 would drain and go"),
         (PoolChange(Role.DECODE, 2, 2), False, "decode: 2 workers already"),
+        (PoolChange(Role.ENCODER, 0, 2), False, "encoder: 0 to 2 workers; 2 are being started"),
     ],
 )
 def test_a_change_in_words(change: PoolChange, is_dry_run: bool, says: str) -> None:
@@ -37,6 +38,8 @@ def test_is_done_when_the_counts_are_right_and_nobody_drains() -> None:
     both = [("prefill", False), ("decode", False)]
     assert missing(cluster(*both, ("decode", True)), "g", targets) == ["decode 1/1, 1 draining"]
     assert missing(cluster(*both), "g", targets) == []
+    assert missing(cluster(*both), "g", [(Role.ENCODER, 2)]) == ["encoder 0/2"]
+    assert missing(cluster(("encoder", False), ("encoder", False)), "g", [(Role.ENCODER, 2)]) == []
 
 
 @pytest.mark.parametrize(("num_states", "is_done", "says"), [(3, True, ["done"]), (2, False, [])])
