@@ -1,8 +1,11 @@
 """`penstock chat`: a conversation with the model in the terminal, streamed; or one answer to one message."""
 
+import base64
 import json
-from collections.abc import Iterator
+import mimetypes
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -22,16 +25,19 @@ class Conversation:
 
     model: str
     options: dict[str, Any]
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    images: Sequence[Path] = ()  # that go with the next question
 
     def ask(self, client: httpx.Client, question: str) -> Iterator[str]:
         """Yield the answer as it comes. Question and answer become part of the conversation when it is complete."""
-        asked = [*self.messages, {"role": "user", "content": question}]
+        content = [*map(_image_part, self.images), {"type": "text", "text": question}] if self.images else question
+        asked = [*self.messages, {"role": "user", "content": content}]
         answer = ""
         for piece in stream(client, {"model": self.model, "messages": asked, "stream": True, **self.options}):
             answer += piece
             yield piece
         self.messages = [*asked, {"role": "assistant", "content": answer}]
+        self.images = ()
 
 
 @app.command()
@@ -42,11 +48,15 @@ def chat(
     system: Annotated[str, typer.Option(help="what the model is told first")] = "",
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token", min=0)] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="longest answer", min=1)] = 512,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="a picture to go with the first message; may be repeated", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
     """Talk to the model. Ctrl-C ends an answer, Ctrl-D the conversation."""
     with connect(url, api_key) as client:
         model = get_json(client, "/v1/models")["data"][0]["id"]
-        conversation = Conversation(model, {"temperature": temperature, "max_tokens": max_tokens})
+        conversation = Conversation(model, {"temperature": temperature, "max_tokens": max_tokens}, images=image or ())
         if system:
             conversation.messages.append({"role": "system", "content": system})
         if message:
@@ -72,6 +82,13 @@ def stream(client: httpx.Client, body: dict[str, Any]) -> Iterator[str]:
             yield from _pieces(response.iter_lines())
     except httpx.HTTPError as error:
         raise unreachable(client, error) from error
+
+
+def _image_part(path: Path) -> dict[str, Any]:
+    """A picture as OpenAI's API takes one."""
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"  # the gateway looks at the file itself
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
 
 
 def _pieces(lines: Iterator[str]) -> Iterator[str]:

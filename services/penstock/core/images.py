@@ -8,9 +8,10 @@ A prompt names an image by as many placeholder tokens as the image has embedding
 so two prompts share a prefix only as far as their images are the same.
 """
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CONTENT_HASH_BYTES = 16
 
@@ -32,6 +33,17 @@ class ImageSpan:
     def num_patches(self) -> int:
         frames, height, width = self.grid
         return frames * height * width
+
+
+def salted(image: ImageSpan, salt: bytes) -> ImageSpan:
+    """The same image by a name that only those with this salt know: tenants cannot find out what others have shown.
+
+    `salt` has at most 64 bytes; without one the name stays.
+    """
+    if not salt:
+        return image
+    digest = hashlib.blake2b(image.content_hash, digest_size=CONTENT_HASH_BYTES, key=salt).digest()
+    return replace(image, content_hash=digest)
 
 
 def hashed_token_ids(token_ids: Sequence[int], images: Iterable[ImageSpan]) -> Sequence[int]:

@@ -1,7 +1,9 @@
 """Chatting: what is sent, what is read, what goes wrong."""
 
+import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -67,3 +69,20 @@ def test_a_failure_is_a_sentence_and_is_not_remembered(answer: Answer, sentence:
         ask(conversation, "Hi", answer)
     assert sentence in caught.value.message
     assert conversation.messages == []
+
+
+def test_pictures_go_with_the_first_question_and_stay_in_the_conversation(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG")
+    contents: list[list[object]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        contents.append([message["content"] for message in json.loads(request.content)["messages"]])
+        return events("Red.")
+
+    conversation = Conversation("tiny", {}, images=[picture])
+    ask(conversation, "Which colour?", answer)
+    ask(conversation, "Sure?", answer)
+    url = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    seen = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Which colour?"}]
+    assert contents == [[seen], [seen, "Red.", "Sure?"]]

@@ -1,5 +1,5 @@
 from penstock.core.blocks import HASH_BLOCK_TOKENS, hash_blocks
-from penstock.core.images import ImageSpan, hashed_token_ids
+from penstock.core.images import ImageSpan, hashed_token_ids, salted
 
 PAD = 7
 
@@ -36,3 +36,12 @@ def test_a_prompt_without_images_is_hashed_as_it_is() -> None:
 
 def test_patches_are_counted_before_they_are_merged() -> None:
     assert ImageSpan(0, 6, b"a" * 16, (2, 4, 6)).num_patches == 48
+
+
+def test_tenants_call_the_same_image_by_different_names() -> None:
+    image = ImageSpan(0, 6, b"a" * 16, (1, 4, 6))
+    ours, theirs = salted(image, b"ours"), salted(image, b"theirs")
+    assert len({image.content_hash, ours.content_hash, theirs.content_hash}) == 3
+    assert ours == salted(image, b"ours")
+    assert (ours.start, ours.num_tokens, ours.grid) == (0, 6, (1, 4, 6))
+    assert salted(image, b"") is image

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from penstock.core.blocks import hash_blocks
-from penstock.core.images import hashed_token_ids
+from penstock.core.images import hashed_token_ids, salted
 from penstock.core.types import Request, SamplingParams
 from penstock.gateway.api.caller import Caller
 from penstock.gateway.api.choice import Choice, ChoiceReader, TextRules
@@ -50,7 +50,8 @@ class Answer:
         seeds = iter(body.seeds(len(asked.prompts)))
         readers: list[ChoiceReader] = []
         for prompt, images in zip(asked.prompts, asked.images, strict=True):
-            spans, files = [image.span for image in images], [image.file for image in images]
+            spans = [salted(image.span, caller.salt) for image in images]
+            files = [image.file for image in images]
             hashes = hash_blocks(hashed_token_ids(prompt, spans), caller.salt)
             service.metrics.request_prompt_tokens.observe(len(prompt))
             for _ in range(body.n):

@@ -20,6 +20,7 @@ from tests.seeing_gateway import (
     data_url,
     image_part,
     placeholder_id,
+    seeing_changes,
     seeing_service,
     seeing_tokenizer,
     text_part,
@@ -81,6 +82,16 @@ async def test_blocks_are_hashed_over_what_the_images_show() -> None:
     assert len(first) == len(second) > 4
     assert first[0] == second[0] and first[-1] != second[-1]
     assert len(set(first) & set(second)) < len(first) // 2
+
+
+async def test_tenants_share_no_embeddings() -> None:
+    dispatcher = FakeDispatcher()
+    client = Client(make_service(dispatcher, ("ours:key-a", "theirs:key-b"), **seeing_changes()))
+    body = chat(messages=[user(image_part(data_url(SMALL)))])
+    for key in ("key-a", "key-a", "key-b"):
+        assert (await client.post(CHAT, body, {"authorization": f"Bearer {key}"})).status == 200
+    ours, again, theirs = (request.images[0].content_hash for request in dispatcher.requests)
+    assert ours == again != theirs
 
 
 async def test_low_detail_costs_fewer_tokens() -> None:
