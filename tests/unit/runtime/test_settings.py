@@ -52,7 +52,7 @@ def test_the_file_may_be_named_by_a_variable(file: Path) -> None:
         (GatewaySettings, {"max_queue_s": "soon"}, "max_queue_s='soon': must be a number"),
         (GatewaySettings, {"max_queue_s": "nan"}, "max_queue_s='nan': must be at least 0"),
         (GatewaySettings, {"prot": "1"}, "gateway has no such setting; it has host, port"),
-        (WorkerSettings, {"role": "encoder"}, "must be one of prefill, decode, mixed"),
+        (WorkerSettings, {"role": "router"}, "must be one of encoder, prefill, decode, mixed"),
         (WorkerSettings, {"transports": "ucx,rdma"}, "must be one of ucx, shared_memory, tcp"),
         (WorkerSettings, {"allow_tcp": "maybe"}, "must be true or false"),
         (WorkerSettings, {"kv_memory_bytes": "4 gigs"}, "must be a number of bytes such as"),
