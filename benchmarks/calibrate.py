@@ -35,7 +35,9 @@ from penstock.simulator.report import report
 from penstock.simulator.scenario import PoolSpec, Scenario
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
-from penstock_loadgen.http_client import Exchange, StreamingClient
+from penstock_loadgen.endpoint import EndpointSpec
+from penstock_loadgen.exchange import Exchange
+from penstock_loadgen.http_client import StreamingClient
 from penstock_loadgen.lengths import LengthSpec, lengths
 
 POINTS = ProfilePoints(num_repeats=5)
@@ -78,7 +80,7 @@ async def compare(engine: str, num_rounds: int, num_requests: int, rate: float) 
     began_s = clock.now_s()
     async with system("--engine", engine) as port:
         for number in range(num_rounds):
-            profiler = Profiler("127.0.0.1", port, MODEL, clock.now_s, seed=number)
+            profiler = Profiler(EndpointSpec(f"http://127.0.0.1:{port}", model=MODEL), clock.now_s, seed=number)
             passes.append(await profiler.measure(POINTS))
             profiler.close()
             await asyncio.sleep(_PAUSE_S)

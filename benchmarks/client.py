@@ -26,6 +26,7 @@ from penstock_loadgen.arrivals import ArrivalSpec
 from penstock_loadgen.endpoint import EndpointSpec
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.live_run import LiveRun, Patience
+from penstock_loadgen.processes import raise_file_limit
 from penstock_loadgen.prompts import PromptWriter
 from penstock_loadgen.request_writer import RequestWriter
 from penstock_loadgen.summary import summarize_run
@@ -56,12 +57,12 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
-def serve(port: int, ready: "multiprocessing.connection.Connection") -> None:
+def serve(ready: "multiprocessing.connection.Connection") -> None:
     """The server's process."""
     pin(1)
 
     async def run() -> None:
-        async with fake_openai_server.serving(SCRIPT, port=port, keeps=False) as server:
+        async with fake_openai_server.serving(SCRIPT, keeps=False) as server:
             ready.send(server.port)
             await asyncio.Event().wait()
 
@@ -73,8 +74,9 @@ async def scripted_server() -> AsyncIterator[int]:
     """Yields its port."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(0, theirs), daemon=True)
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
     process.start()
+    theirs.close()
     try:
         yield await asyncio.to_thread(ours.recv)
     finally:
@@ -92,7 +94,7 @@ async def drive(port: int, offered: float, seconds: float) -> ClientRow:
         lengths=LengthSpec("fixed", 64, NUM_TOKENS),
     )
     endpoint = EndpointSpec(f"http://127.0.0.1:{port}", model=fake_openai_server.MODEL)
-    writer = RequestWriter(endpoint, endpoint.model, PromptWriter(0, fake_openai_server.TOKENS_PER_WORD))
+    writer = RequestWriter(endpoint, PromptWriter(0, fake_openai_server.TOKENS_PER_WORD), workload)
     run = LiveRun(endpoint.client(time.monotonic), writer, workload, Patience(), time.monotonic)
     start_s = time.monotonic()
     playing = asyncio.create_task(run.run(sessions(workload), start_s))
@@ -137,7 +139,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[5e3, 10e3, 20e3, 25e3, 30e3, 40e3, 50e3])
     parser.add_argument("--seconds", type=float, default=8.0)
     given = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    raise_file_limit()
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(run(given.rates, given.seconds))
 

@@ -31,7 +31,8 @@ from benchmarks.watching_in_process import patches
 from penstock.cli import gateway
 from penstock.cli.ports import free_port
 from penstock.runtime import clock
-from penstock_loadgen.http_client import Exchange, StreamingClient
+from penstock_loadgen.exchange import Exchange
+from penstock_loadgen.http_client import StreamingClient
 from tests.integration.collector import running_collector
 
 PENSTOCK = (sys.executable, "-m", "penstock.cli.main")

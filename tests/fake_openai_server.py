@@ -213,7 +213,8 @@ class _Answer:
 def num_prompt_tokens(body: dict[str, Any]) -> int:
     """As this server's tokenizer would count: a word and a half each, and what a template adds."""
     if "messages" not in body:
-        return round(TOKENS_PER_WORD * len(body["prompt"].split()))
+        prompt = body["prompt"]
+        return len(prompt) if isinstance(prompt, list) else round(TOKENS_PER_WORD * len(prompt.split()))
     texts = [message["content"] for message in body["messages"] if isinstance(message["content"], str)]
     return round(TOKENS_PER_WORD * sum(len(text.split()) for text in texts)) + NUM_FRAME_TOKENS
 

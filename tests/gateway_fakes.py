@@ -205,7 +205,8 @@ class Client:
             sent.append(message)
 
         raw = [(key.lower().encode(), value.encode("latin-1")) for key, value in headers.items()]
-        scope = {"type": "http", "method": method, "path": path, "headers": raw}
+        path, _, query = path.partition("?")
+        scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": raw}
         await self._app(scope, receive, send)
         start, *bodies = sent
         assert not bodies[-1].get("more_body", False), "the answer is complete"

@@ -73,16 +73,18 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     is_check = parser.parse_args().check
     files = {FOLDER / f"{board.name}.json": encode(board) for board in BOARDS}
+    extra = [path for path in FOLDER.glob("*.json") if path not in files]
     if not is_check:
         FOLDER.mkdir(parents=True, exist_ok=True)
         for path, text in files.items():
             path.write_text(text, encoding="utf8")
+        for path in extra:
+            path.unlink()
         return 0
     stale = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf8") != text]
-    stale += [path for path in FOLDER.glob("*.json") if path not in files]
-    for path in stale:
+    for path in [*stale, *extra]:
         print(f"stale: {path}; run `make dashboards`", file=sys.stderr)
-    return 1 if stale else 0
+    return 1 if stale or extra else 0
 
 
 if __name__ == "__main__":

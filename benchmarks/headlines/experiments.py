@@ -13,6 +13,7 @@ from penstock_loadgen.workload import generate
 
 REPOSITORY = Path(__file__).parents[2]
 SCENARIOS = REPOSITORY / "scenarios" / "headlines"
+GOAL = 0.9  # of attainment, as the papers have it
 
 
 def load(paper: str, name: str, overrides: Sequence[str] = ()) -> Point:
@@ -31,8 +32,8 @@ def run(point: Point) -> Report:
     return report(cluster)
 
 
-def goodput(point: Point, first_rate: float, goal: float = 0.9, precision: float = 0.03) -> Goodput:
-    """The largest arrival rate at which a share of `goal` meets the scenario's objectives; its own rate is ignored.
+def goodput(point: Point, first_rate: float, precision: float) -> Goodput:
+    """The largest arrival rate at which a share of GOAL meets the scenario's objectives; its own rate is ignored.
 
     Every rate draws the same lengths, so that rates are compared on the same requests.
     """
@@ -42,6 +43,6 @@ def goodput(point: Point, first_rate: float, goal: float = 0.9, precision: float
 
     def attained(rate: float) -> float:
         spec = replace(workload, arrivals=replace(workload.arrivals, rate=rate))
-        return attainment(Cluster(point.scenario), generate(spec), spec.num_requests, goal)
+        return attainment(Cluster(point.scenario), generate(spec), spec.num_requests, GOAL)
 
-    return find_goodput(attained, first_rate, goal, precision)
+    return find_goodput(attained, first_rate, GOAL, precision)

@@ -58,7 +58,3 @@ class Effort:
         if not path.is_file():
             raise InvalidSettings("--traces", str(path), "no such file; README says where the traces are published")
         return path
-
-
-FULL = Effort(is_full=True)
-SHORT = Effort(is_full=False)

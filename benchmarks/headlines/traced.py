@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import inf
 
+from benchmarks.headlines.experiments import GOAL
 from penstock.cli.experiment import Point
 from penstock.core.errors import InvalidSettings
 from penstock.simulator.cluster import Cluster
@@ -15,12 +16,13 @@ def attained(point: Point, speed: float, goal: float | None = None) -> float:
     if point.workload.trace is None:
         raise InvalidSettings("workload.trace", None, "must name a trace")
     spec = replace(point.workload, trace=replace(point.workload.trace, speed=speed))
-    return attainment(Cluster(point.scenario), generate(spec), sum(1 for _ in generate(spec)), goal)
+    requests = list(generate(spec))
+    return attainment(Cluster(point.scenario), requests, len(requests), goal)
 
 
-def largest_rate(point: Point, first_speed: float, goal: float = 0.9, precision: float = 0.04) -> float:
-    """Requests per second, over the whole trace, of the largest speed whose attainment reaches `goal`."""
-    found = find_goodput(lambda speed: attained(point, speed, goal), first_speed, goal, precision)
+def largest_rate(point: Point, first_speed: float) -> float:
+    """Requests per second, over the whole trace, of the largest speed whose attainment reaches GOAL."""
+    found = find_goodput(lambda speed: attained(point, speed, GOAL), first_speed, GOAL, precision=0.04)
     arrivals = [request.arrived_s for request in generate(point.workload)]
     span_s = max(arrivals) - min(arrivals)
     return found.rate * (len(arrivals) - 1) / span_s if span_s else inf

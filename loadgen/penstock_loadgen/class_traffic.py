@@ -21,7 +21,7 @@ def turns_of(traffic_class: TrafficClass, seed: int, is_named: bool) -> Iterator
                 text,
                 think_s=_think_s(traffic_class, chance) if number else 0.0,
                 num_images=0 if number else traffic_class.images.count,
-                cancel_after_tokens=_cancel_after_tokens(traffic_class, chance),
+                cancel_after_tokens=cancel_after_tokens(traffic_class, chance),
             )
             for number, ((num_new_tokens, num_output_tokens), text) in enumerate(turns)
         )
@@ -47,6 +47,7 @@ def _think_s(traffic_class: TrafficClass, chance: Random) -> float:
     return chance.expovariate(1 / mean_s) if mean_s else 0.0
 
 
-def _cancel_after_tokens(traffic_class: TrafficClass, chance: Random) -> int:
+def cancel_after_tokens(traffic_class: TrafficClass, chance: Random) -> int:
+    """Of the next turn; 0 when it is to be read to its end."""
     cancel = traffic_class.cancel
     return cancel.after_tokens if cancel.share and chance.random() < cancel.share else 0

@@ -124,9 +124,12 @@ def _quantile(fraction: float) -> Statistic:
     return lambda sample, weights: sample.quantile(fraction, weights)
 
 
-_MEAN: Statistic = lambda sample, weights: sample.mean(weights)  # noqa: E731
+def _mean(sample: _Sample, weights: Floats) -> float:
+    return sample.mean(weights)
+
+
 _STATISTICS: dict[str, Statistic] = {
-    "mean": _MEAN,
+    "mean": _mean,
     "p50": _quantile(0.5),
     "p90": _quantile(0.9),
     "p95": _quantile(0.95),
@@ -140,7 +143,7 @@ def _by_requests(a: Result, b: Result, random: np.random.Generator) -> list[Diff
         ours, theirs = _sample(a, values_of), _sample(b, values_of)
         if ours is None or theirs is None:
             continue
-        statistics = {label: _MEAN} if label in _SHARES else {f"{label} {key}": one for key, one in _STATISTICS.items()}
+        statistics = {label: _mean} if label in _SHARES else {f"{label} {key}": one for key, one in _STATISTICS.items()}
         found += [_bootstrap(name, one, ours, theirs, random) for name, one in statistics.items()]
     return found
 

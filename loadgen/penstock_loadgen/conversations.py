@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heapreplace
 from random import Random
 
 from penstock.core.blocks import HASH_BLOCK_TOKENS
+from penstock.core.errors import InvalidSettings
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.lengths import Lengths, read_lengths
 
@@ -25,6 +26,11 @@ class ConversationsSpec:
     num_sessions: int = 1000
     rate: float = 1.0
     think_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "think_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidSettings(f"workload.sessions.{name}", getattr(self, name), "must be above 0")
 
 
 def recover(rows: Iterable[Lengths]) -> Iterator[list[Lengths]]:

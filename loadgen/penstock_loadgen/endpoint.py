@@ -15,7 +15,8 @@ from penstock_loadgen.prompts import PromptWriter
 CHAT, COMPLETIONS = "chat", "completions"
 PATHS = {CHAT: "/v1/chat/completions", COMPLETIONS: "/v1/completions"}
 _PROBE_TIMEOUT_S = 60.0
-_FEW_WORDS, _MORE_WORDS = 16, 144
+_NUM_WORDS = (16, 144)
+NUM_CALIBRATION_REQUESTS = len(_NUM_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,11 @@ async def served_model(spec: EndpointSpec, client: StreamingClient) -> str:
 async def calibrate(spec: EndpointSpec, client: StreamingClient, model: str) -> Calibration:
     """Two short requests whose prompts the server counts; without `usage` in its answers a word counts as a token."""
     writer = PromptWriter(0)
-    few, more = [await _count(spec, client, model, writer.words("", n)) for n in (_FEW_WORDS, _MORE_WORDS)]
+    few, more = [await _count(spec, client, model, writer.words("", n)) for n in _NUM_WORDS]
     if few is None or more is None or more <= few:
         return Calibration()
-    tokens_per_word = (more - few) / (_MORE_WORDS - _FEW_WORDS)
-    return Calibration(tokens_per_word, max(0.0, few - tokens_per_word * _FEW_WORDS))
+    tokens_per_word = (more - few) / (_NUM_WORDS[1] - _NUM_WORDS[0])
+    return Calibration(tokens_per_word, max(0.0, few - tokens_per_word * _NUM_WORDS[0]))
 
 
 async def _count(spec: EndpointSpec, client: StreamingClient, model: str, text: str) -> int | None:

@@ -83,15 +83,18 @@ class Experiment:
 
     def as_data(self) -> dict[str, Any]:
         """For JSON."""
-        return {
-            "name": self.name,
-            "is_valid": self.is_valid,
-            "target": self.target,
-            "workload": self.described_workload,
-            "repeats": [repeat.as_data() for repeat in self.repeats],
-            "intervals": {name: asdict(one) for name, one in self.intervals.items()},
-            "goodput": asdict(self.goodput) if self.goodput else None,
-        }
+        data: dict[str, Any] = plain(
+            {
+                "name": self.name,
+                "is_valid": self.is_valid,
+                "target": self.target,
+                "workload": asdict(self.workload),
+                "repeats": [repeat.as_data() for repeat in self.repeats],
+                "intervals": {name: asdict(one) for name, one in self.intervals.items()},
+                "goodput": asdict(self.goodput) if self.goodput else None,
+            }
+        )
+        return data
 
 
 def plain(value: Any) -> Any:

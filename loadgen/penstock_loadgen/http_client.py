@@ -14,9 +14,8 @@ import httptools
 
 from penstock_loadgen.exchange import CANCELLED, CONNECT, CUT, TIMEOUT, Exchange
 
-__all__ = ["Exchange", "StreamingClient"]
-
 CONNECT_TIMEOUT_S = 10.0
+TIMEOUT_S = 600.0  # of a whole answer
 _STALE = "stale"  # nobody's fault: the request is sent once more
 
 
@@ -61,7 +60,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         # an answer without a length ends with its connection
         exchange = self._exchange
-        if exchange is not None and exchange.is_whole and error is None:
+        if exchange is not None and error is None and (exchange.is_whole or exchange.status not in (0, 200)):
             exchange.end_of_message(self._now_s())
             self._exchange = None
         if exchange is not None and self._has_answered and not exchange.status:
@@ -128,7 +127,7 @@ class StreamingClient:
         *,
         keeps_body: bool = False,
         headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> Exchange:
         """Send a JSON body and return when the whole answer is here."""
         exchange = Exchange(keeps_body=keeps_body)
@@ -149,7 +148,7 @@ class StreamingClient:
             f"Content-Type: application/json\r\nContent-Length: {num_bytes}\r\n\r\n"
         ).encode()
 
-    async def send(self, exchange: Exchange, data: bytes, timeout_s: float | None = None) -> None:
+    async def send(self, exchange: Exchange, data: bytes, timeout_s: float = TIMEOUT_S) -> None:
         """Send a request, head and body in `data`, and return when `exchange` has ended."""
         exchange.sent_s = self._now_s()
         is_sent = False

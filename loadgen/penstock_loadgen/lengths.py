@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import exp, log, sqrt
+from math import log, sqrt
 from pathlib import Path
 from random import Random
 
@@ -108,9 +108,3 @@ _DRAWS: dict[str, Callable[[LengthSpec], Draw]] = {
     "lognormal": _lognormal,
     "csv": _csv,
 }
-
-
-def lognormal_mean(median: float, p90: float) -> tuple[float, float]:
-    """Mean and coefficient of variation of the log-normal with these two quantiles, which papers tend to print."""
-    sigma = log(p90 / median) / 1.2815515655446004
-    return median * exp(sigma**2 / 2), sqrt(exp(sigma**2) - 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock_loadgen.exchange import CONNECT, Exchange
-from penstock_loadgen.http_client import StreamingClient
+from penstock_loadgen.http_client import TIMEOUT_S, StreamingClient
 from penstock_loadgen.meter import Meter
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.request_writer import RequestWriter
@@ -27,7 +27,7 @@ _DEFAULT_RETRY_S = 1.0
 class Patience:
     """How long a request may take, and how often it is tried; retries are what `Retry-After` is for."""
 
-    timeout_s: float = 600.0
+    timeout_s: float = TIMEOUT_S
     max_retries: int = 0
     max_retry_wait_s: float = 30.0
 
@@ -123,20 +123,19 @@ class LiveRun:
 
     # --- what -------------------------------------------------------------------------------------------------------
 
-    def _first_request(self, session: Session) -> bytes:
-        return self._writer.request(self._client, session, 0, [self._writer.words_of(session, 0)])
+    def _first_request(self, session: Session) -> tuple[bytes, list[str]]:
+        """With what is said in it."""
+        said = [self._writer.words_of(session, 0)]
+        return self._writer.request(self._client, session, 0, said), said
 
-    async def _play(self, session: Session, first: bytes, due_s: float) -> None:
-        said: list[str] = []
-        data = first
+    async def _play(self, session: Session, first: tuple[bytes, list[str]], due_s: float) -> None:
+        data, said = first
         for index in range(len(session.turns)):
             if index:
                 due_s = self._now_s() + session.turns[index].think_s
                 said.append(self._writer.words_of(session, index))
                 data = self._writer.request(self._client, session, index, said)
                 await asyncio.sleep(max(0.0, due_s - self._now_s()))
-            else:
-                said.append(self._writer.words_of(session, 0) if len(session.turns) > 1 else "")
             exchange = await self._ask(session, index, data, due_s)
             if not exchange.is_whole:
                 return  # nobody answers somebody who was not heard out
@@ -164,7 +163,8 @@ class LiveRun:
     def _exchange(self, session: Session, turn_index: int) -> Exchange:
         turn = session.turns[turn_index]
         is_followed = turn_index + 1 < len(session.turns)
-        exchange = Exchange(keeps_text=is_followed, cancel_after_tokens=turn.cancel_after_tokens)
+        cancel_after_tokens = turn.cancel_after_tokens if turn.is_given_up else 0
+        exchange = Exchange(keeps_text=is_followed, cancel_after_tokens=cancel_after_tokens)
         exchange.on_tokens = self._on_tokens
         return exchange
 

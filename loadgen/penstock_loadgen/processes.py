@@ -93,8 +93,7 @@ class Loaders:
                 if self.is_interrupted:  # asked twice
                     raise
                 self.is_interrupted = True
-                for child in open_ones:
-                    child.pipe.send("stop")
+                self._stop()
         return _merged([child.result for child in self._children if child.result is not None])
 
     def close(self) -> None:
@@ -105,6 +104,12 @@ class Loaders:
             if child.process.is_alive():
                 child.process.kill()
                 child.process.join()
+
+    def _stop(self) -> None:
+        for child in self._children:
+            if child.result is None:
+                with contextlib.suppress(OSError):  # it has just ended by itself; its result is still to be read
+                    child.pipe.send("stop")
 
     def _gather(self, children: list[_Child]) -> None:
         ready = wait([child.pipe for child in children], READING_INTERVAL_S)
@@ -143,7 +148,7 @@ def share_of(all_sessions: Iterator[Session], number: int, num_processes: int) -
 def _load(plan: LivePlan, number: int, pipe: Connection) -> None:
     """A child's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-    _raise_file_limit()
+    raise_file_limit()
     uvloop.run(_play(plan, number, pipe))
 
 
@@ -151,7 +156,7 @@ async def _play(plan: LivePlan, number: int, pipe: Connection) -> None:
     workload, calibration = plan.workload, plan.calibration
     client = plan.endpoint.client(time.monotonic)
     prompts = PromptWriter(workload.seed, calibration.tokens_per_word, calibration.num_frame_tokens)
-    writer = RequestWriter(plan.endpoint, plan.endpoint.model, prompts, workload.first_token_deadline_s)
+    writer = RequestWriter(plan.endpoint, prompts, workload)
     run = LiveRun(client, writer, workload, plan.patience, time.monotonic)
     mine = share_of(sessions(workload), number, plan.num_processes)
     num_at_once = 0
@@ -184,6 +189,7 @@ async def _report(run: LiveRun, pipe: Connection, start_s: float) -> None:
         pipe.send(run.meter.read(time.monotonic() - start_s))
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
+    """As many connections as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

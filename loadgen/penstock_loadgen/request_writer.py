@@ -5,11 +5,13 @@ from typing import Any
 
 import orjson
 
+from penstock.core.timeline import Slo
 from penstock_loadgen.endpoint import COMPLETIONS, PATHS, EndpointSpec
 from penstock_loadgen.http_client import StreamingClient
 from penstock_loadgen.images import data_url
 from penstock_loadgen.prompts import PromptWriter
 from penstock_loadgen.sessions import Session
+from penstock_loadgen.workload import WorkloadSpec
 
 SESSION_HEADER = "x-session-id"
 PRIORITY_HEADER = "x-penstock-priority"
@@ -20,11 +22,10 @@ TTFT_HEADER, TPOT_HEADER = "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms"  # milli
 class RequestWriter:
     """Puts the turns of sessions into bytes, ready to be sent."""
 
-    def __init__(self, spec: EndpointSpec, model: str, writer: PromptWriter, deadline_s: float = float("inf")) -> None:
+    def __init__(self, spec: EndpointSpec, writer: PromptWriter, workload: WorkloadSpec) -> None:
         self._spec = spec
-        self._model = model
         self._writer = writer
-        self._deadline_s = deadline_s  # of the first token, for every request
+        self._workload = workload
 
     def words_of(self, session: Session, turn_index: int) -> str:
         """What the user says in this turn; with the answers, later turns need it again."""
@@ -38,7 +39,7 @@ class RequestWriter:
     def _body(self, session: Session, turn_index: int, said: Sequence[str]) -> bytes:
         turn = session.turns[turn_index]
         body: dict[str, Any] = {
-            "model": self._model,
+            "model": self._spec.model,
             "max_tokens": turn.num_output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -83,10 +84,10 @@ class RequestWriter:
             headers[PRIORITY_HEADER] = str(traffic_class.priority)
         if len(session.turns) > 1:
             headers[SESSION_HEADER] = f"bench-{session.number}"
-        deadline_s = min(self._deadline_s, traffic_class.first_token_deadline_s)
-        ttft_s = min(deadline_s, traffic_class.slo.ttft_s if traffic_class.sends_slo else float("inf"))
+        slo = self._workload.slo_of(traffic_class) if traffic_class.sends_slo else Slo()
+        ttft_s = min(self._workload.deadline_s_of(traffic_class), slo.ttft_s)
         if ttft_s < float("inf"):
             headers[TTFT_HEADER] = f"{ttft_s * 1000:g}"
-        if traffic_class.sends_slo and traffic_class.slo.tpot_s < float("inf"):
-            headers[TPOT_HEADER] = f"{traffic_class.slo.tpot_s * 1000:g}"
+        if slo.tpot_s < float("inf"):
+            headers[TPOT_HEADER] = f"{slo.tpot_s * 1000:g}"
         return headers | {name: str(value) for name, value in traffic_class.headers.items()}

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from penstock.core.errors import InvalidSettings
-from penstock_loadgen.experiment import Experiment, Trial, plain
+from penstock_loadgen.experiment import Experiment, Trial
 from penstock_loadgen.report.page import page
 
 Raw = dict[str, Any]
@@ -28,7 +28,7 @@ def write_results(folder: Path, experiment: Experiment, trials: Sequence[Trial])
     try:
         with (folder / RAW).open("wb") as file:
             file.writelines(_lines(trials))
-        (folder / SUMMARY).write_text(json.dumps(plain(experiment.as_data()), indent=1), encoding="utf8")
+        (folder / SUMMARY).write_text(json.dumps(experiment.as_data(), indent=1), encoding="utf8")
         (folder / REPORT).write_text(page(experiment, trials), encoding="utf8")
     except OSError as error:
         raise InvalidSettings("--out", str(folder), error.strerror or "cannot be written") from error
@@ -37,7 +37,7 @@ def write_results(folder: Path, experiment: Experiment, trials: Sequence[Trial])
 def _lines(trials: Sequence[Trial]) -> Iterator[bytes]:
     for number, trial in enumerate(trials):
         for record in trial.outcome.records:
-            yield orjson.dumps({"repeat": number, **plain(record.as_data())}) + b"\n"
+            yield orjson.dumps({"repeat": number, **record.as_data()}) + b"\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,14 @@ class Turn:
     cancel_after_tokens: int = 0  # 0: read to the end
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether the client leaves before the end of an answer of that length."""
+        return 0 < self.cancel_after_tokens < self.num_output_tokens
+
+    @property
     def num_read_tokens(self) -> int:
         """Tokens of the answer that the client stays for."""
-        return min(self.cancel_after_tokens or self.num_output_tokens, self.num_output_tokens)
+        return self.cancel_after_tokens if self.is_given_up else self.num_output_tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from penstock.simulator.workload import RequestSpec
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSpec:
+class SimulatedImageSpec:
     """Images of every request. A 4032 x 3024 picture is 10 tiles of 1024 patches for MiniCPM-V, of 64 tokens each."""
 
     num_images: int = 0
@@ -14,7 +14,7 @@ class ImageSpec:
     tokens: int = 640
 
 
-def with_images(request: RequestSpec, images: ImageSpec) -> RequestSpec:
+def with_images(request: RequestSpec, images: SimulatedImageSpec) -> RequestSpec:
     """The request with images, whose tokens are added to its prompt."""
     if not images.num_images:
         return request

@@ -12,7 +12,7 @@ from penstock_loadgen.exchange import CANCELLED, OK
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.sessions import Session
 from penstock_loadgen.simulated_prompts import request_spec
-from penstock_loadgen.workload import WorkloadSpec, sessions
+from penstock_loadgen.workload import WorkloadSpec, refuse_class_images, sessions
 
 OnRecord = Callable[[RequestRecord], None]
 
@@ -30,6 +30,7 @@ class SimulatedRun:
     """Feeds a cluster what its answers call for: next turns, and in a closed loop next sessions."""
 
     def __init__(self, cluster: Cluster, workload: WorkloadSpec, on_record: OnRecord) -> None:
+        refuse_class_images(workload)
         self._cluster = cluster
         self._workload = workload
         self._on_record = on_record
@@ -62,7 +63,7 @@ class SimulatedRun:
         session, index = turn.session, turn.index
         self._on_record(self._record(turn, timeline, error))
         is_last = index + 1 == len(session.turns)
-        if error is None and not is_last and not session.turns[index].cancel_after_tokens:
+        if error is None and not is_last and not session.turns[index].is_given_up:
             think_s = session.turns[index + 1].think_s
             self._cluster.submit(self._turn(session, index + 1, self._cluster.events.now_s + think_s))
         elif self._workload.arrivals.is_closed:
@@ -71,9 +72,7 @@ class SimulatedRun:
 
     def _record(self, turn: _Turn, timeline: Timeline, error: PenstockError | None) -> RequestRecord:
         session, spec = turn.session, turn.spec
-        is_given_up = error is None and session.turns[turn.index].num_read_tokens < (
-            session.turns[turn.index].num_output_tokens
-        )
+        is_given_up = session.turns[turn.index].is_given_up
         return RequestRecord(
             session=session.number,
             turn=turn.index,

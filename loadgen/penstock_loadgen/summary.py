@@ -18,6 +18,11 @@ LATENCIES = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "ITL", "e2e_s": "E2E"}
 QUANTILES = ("p50", "p90", "p95", "p99")
 
 
+def shown(name: str) -> tuple[str, float]:
+    """How people read a figure, and by what it is multiplied for it: latencies are in milliseconds."""
+    return (f"{name} (ms)", 1e3) if name.split(maxsplit=1)[0] in LATENCIES.values() else (name, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """One run, or the requests of one class in it."""

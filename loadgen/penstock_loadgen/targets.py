@@ -2,23 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.scenario import Scenario
 from penstock_loadgen.cluster_watch import ClusterEvent, ClusterHistory, ClusterWatch, PoolPoint
-from penstock_loadgen.endpoint import Calibration, EndpointSpec, calibrate, served_model
+from penstock_loadgen.endpoint import (
+    NUM_CALIBRATION_REQUESTS,
+    Calibration,
+    EndpointSpec,
+    calibrate,
+    served_model,
+)
 from penstock_loadgen.live_run import Patience
-from penstock_loadgen.meter import Meter, Reading
-from penstock_loadgen.processes import LivePlan, Loaders
+from penstock_loadgen.meter import Meter
+from penstock_loadgen.processes import LivePlan, Loaders, OnReading
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.simulated_run import play
 from penstock_loadgen.validity import MAX_LATENESS_S, Validity, judge
 from penstock_loadgen.workload import WorkloadSpec
 
-OnReading = Callable[[float, Reading], None]
 _SIMULATED_READING_STEP = 200  # requests: to look more often costs more than to simulate
 
 
@@ -70,6 +74,7 @@ class LiveTarget:
             "model": self.endpoint.model,
             "api": self.endpoint.api,
             "tokens_per_word": round(self.calibration.tokens_per_word, 4),
+            "num_calibration_requests": NUM_CALIBRATION_REQUESTS,  # the server's own counts have them too
             "num_processes": self.num_processes,
         }
 
@@ -133,4 +138,8 @@ def _history(cluster: Cluster, end_s: float) -> ClusterHistory:
     for failure in cluster.scenario.failures:
         events.append(ClusterEvent(failure.at_s, f"{failure.worker} is gone"))
         events.append(ClusterEvent(failure.at_s + failure.back_after_s, f"{failure.worker} came"))
+    events += [
+        ClusterEvent(flip.time_s, f"{flip.worker_id} flipped: {flip.from_role} to {flip.to_role}")
+        for flip in cluster.roles.flips
+    ]
     return ClusterHistory(pools, sorted((e for e in events if e.time_s <= end_s), key=lambda event: event.time_s))

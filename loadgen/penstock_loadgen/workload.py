@@ -12,11 +12,11 @@ from penstock.core.errors import InvalidSettings
 from penstock.core.timeline import Slo
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
-from penstock_loadgen.class_traffic import turns_of
+from penstock_loadgen.class_traffic import cancel_after_tokens, turns_of
 from penstock_loadgen.conversations import ConversationsSpec, conversations
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.sessions import Session, TrafficClass, Turn
-from penstock_loadgen.simulated_images import ImageSpec, with_images
+from penstock_loadgen.simulated_images import SimulatedImageSpec, with_images
 from penstock_loadgen.simulated_prompts import request_spec
 from penstock_loadgen.traces import MOONCAKE_BLOCK_TOKENS, TraceSpec, read_trace
 
@@ -39,7 +39,7 @@ class WorkloadSpec:
     lengths: LengthSpec = field(default_factory=LengthSpec)
     trace: TraceSpec | None = None
     sessions: ConversationsSpec | None = None
-    images: ImageSpec = field(default_factory=ImageSpec)  # of every request; for the simulator
+    images: SimulatedImageSpec = field(default_factory=SimulatedImageSpec)  # of every request; for the simulator
     first_token_deadline_s: float = float("inf")  # after arrival; the gateway answers 429 then
     classes: tuple[TrafficClass, ...] = ()
     duration_s: float = float("inf")
@@ -122,8 +122,17 @@ def _sessions(spec: WorkloadSpec) -> Iterator[Session]:
     return takewhile(lambda session: session.due_s < spec.duration_s, found)
 
 
+def refuse_class_images(spec: WorkloadSpec) -> None:
+    """For simulations: what a class's images cost is not known, only what `workload.images` say of themselves."""
+    for one in spec.mix:
+        if one.images.count:
+            key = f"workload.classes.{one.name}.images"
+            raise InvalidSettings(key, one.images.count, "are for a live endpoint; simulations know workload.images")
+
+
 def generate(spec: WorkloadSpec) -> Iterator[RequestSpec]:
     """For simulations that need no answers to go on: open loops, of single turns or of times that are given."""
+    refuse_class_images(spec)
     if not spec.is_listable:
         raise InvalidSettings("workload", spec.name, "closed loops and sessions must be played, not listed")
     if spec.sessions is not None:
@@ -153,12 +162,11 @@ def _recorded(spec: WorkloadSpec) -> Iterator[Session]:
     for number, row in enumerate(read_trace(spec.trace, Random(spec.seed))):
         (index,) = choices.choices(range(len(shares)), shares)
         one = spec.mix[index]
-        is_given_up = bool(one.cancel.share) and choices.random() < one.cancel.share
         turn = Turn(
             row.num_prompt_tokens,
             row.num_output_tokens,
             text=row.text,
             num_images=one.images.count,
-            cancel_after_tokens=one.cancel.after_tokens if is_given_up else 0,
+            cancel_after_tokens=cancel_after_tokens(one, choices),
         )
         yield Session(number, row.arrived_s, one, (turn,), index, row.prefix_ids, MOONCAKE_BLOCK_TOKENS)

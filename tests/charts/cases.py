@@ -34,6 +34,23 @@ TWO_GPU_TYPES: Values = {
     ],
 }
 
+IMAGES: Values = {
+    "model": {"name": "qwen2.5-vl-7b", "source": "hf", "hf": {"repository": "Qwen/Qwen2.5-VL-7B-Instruct"}},
+    "scheduler": {"groups": ["default", "long"], "scaling": {"enabled": True}},
+    "poolDefaults": {
+        "gpu": {"count": 1, "type": "h200"},
+        "rdma": {"resourceName": "rdma/hca", "count": 1},
+        "settings": {"transports": ["ucx"], "kvMemoryBytes": "60GiB"},
+    },
+    "pools": [
+        {"name": "vision", "role": "encoder", "replicas": 2, "gpu": {"count": 1, "type": "h100"}, "port": 9020},
+        {"name": "vision-long", "role": "encoder", "replicas": 1, "group": "long"},
+        {"name": "prefill", "role": "prefill", "replicas": 3},
+        {"name": "decode", "role": "decode", "replicas": 2},
+        {"name": "mixed-long", "role": "mixed", "replicas": 2, "group": "long"},
+    ],
+}
+
 _TOLERATION = {"key": "dedicated", "operator": "Equal", "value": "penstock", "effect": "NoSchedule"}
 _AUTOSCALING = {"kind": "keda", "prometheusUrl": "http://prometheus:9090", "query": "sum(vllm:num_requests_waiting)"}
 _PLACEMENT: Values = {
@@ -121,6 +138,7 @@ CASES: dict[str, Values] = {
     "cpu laptop": file_values("values-cpu.yaml"),
     "8xH200 with RDMA": RDMA_NODE,
     "three pools of two GPU types": TWO_GPU_TYPES,
+    "encoders for two groups": IMAGES,
     "everything optional on": EVERYTHING_ON,
     "scaled by KEDA": SCALED_BY_KEDA,
     "everything optional off": EVERYTHING_OFF,

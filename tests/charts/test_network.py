@@ -4,21 +4,28 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.charts.cases import EVERYTHING_ON
+from tests.charts.cases import CASES, EVERYTHING_ON, IMAGES
 from tests.charts.rendering import Manifest, Rendered, Values, render
 
 SEVERAL_NODES: Values = {"scheduler": {"rayWorkers": {"replicas": 1}}}
 GRPC, STATUS, MEMBERSHIP, ROUTER, HTTP, RAY, KV = 9000, 9400, 8100, 8101, 8000, 6379, 43210
+ENCODE = 9020  # gRPC of the pool "vision" of IMAGES
 
 
 def labels_of(rendered: Rendered) -> dict[str, dict[str, str]]:
-    """The labels of one pod of each component."""
+    """The labels of one pod of each component, and of each role."""
     templates = [template["metadata"]["labels"] for _, template in rendered.pods()]
-    return {labels["app.kubernetes.io/component"]: labels for labels in templates}
+    roles = {labels["penstock.dev/role"]: labels for labels in templates if "penstock.dev/role" in labels}
+    return {labels["app.kubernetes.io/component"]: labels for labels in templates} | roles
 
 
-def selects(selector: Mapping[str, Mapping[str, str]], labels: Mapping[str, str]) -> bool:
-    return selector.get("matchLabels", {}).items() <= labels.items()
+def selects(selector: Manifest, labels: Mapping[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels", "matchExpressions"}
+    for expression in selector.get("matchExpressions", []):
+        is_one_of_them = labels.get(expression["key"]) in expression["values"]
+        if is_one_of_them is not {"In": True, "NotIn": False}[expression["operator"]]:
+            return False
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def allows(rule: Manifest, side: str, peer: Mapping[str, str], port: int, protocol: str) -> bool:
@@ -90,6 +97,46 @@ def test_nothing_else_is_let_through(source: str, target: str, port: int) -> Non
     assert ends_agree(render(), source, target, port) == (False, takes_everyone)
 
 
+LANGUAGE_ROLES = ("prefill", "decode", "mixed")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "port", "is_open"),
+    [
+        ("gateway", "encoder", ENCODE, True),
+        ("scheduler", "encoder", ENCODE, True),
+        ("encoder", "scheduler", MEMBERSHIP, True),
+        ("encoder", "scheduler", ROUTER, True),
+        *(("encoder", role, port, True) for role in LANGUAGE_ROLES for port in (GRPC, KV)),
+        *((role, "encoder", port, False) for role in LANGUAGE_ROLES for port in (ENCODE, KV)),
+        ("encoder", "encoder", ENCODE, False),
+        ("encoder", "encoder", KV, False),
+        ("gateway", "encoder", KV, False),
+        ("gateway", "encoder", STATUS, False),
+        ("scheduler", "encoder", KV, False),
+        ("encoder", "scheduler", RAY, False),
+        ("test", "encoder", ENCODE, False),
+        *(("prefill", role, port, True) for role in LANGUAGE_ROLES for port in (GRPC, KV)),
+        *(("gateway", role, GRPC, True) for role in LANGUAGE_ROLES),
+        *(("scheduler", role, GRPC, True) for role in LANGUAGE_ROLES),
+    ],
+)
+def test_encoders_push_to_language_workers_and_nobody_to_them(
+    source: str, target: str, port: int, is_open: bool
+) -> None:
+    assert ends_agree(render(IMAGES), source, target, port) == (is_open, is_open)
+
+
+def test_an_encoder_reaches_no_gateway() -> None:
+    assert ends_agree(render(IMAGES), "encoder", "gateway", HTTP) == (False, True)  # which takes in everyone
+
+
+@pytest.mark.parametrize("values", [values for values in CASES.values() if values is not IMAGES])
+def test_without_encoders_no_policy_tells_workers_apart(values: Values) -> None:
+    policies = [found for found in render(values).manifests if found["kind"] == "NetworkPolicy"]
+    assert "matchExpressions" not in str(policies) and ("NetworkPolicy", "encoder") not in render(values)
+
+
 @pytest.mark.parametrize(
     ("source", "target", "port", "is_open"),
     [
@@ -136,6 +183,7 @@ def test_only_what_must_leaves_the_cluster() -> None:
 
     downloading: Values = {"model": {"source": "hf", "hf": {"repository": "a/b"}}}
     assert [outside({}, name) for name in ("gateway", "worker", "scheduler")] == [False, False, False]
+    assert outside(IMAGES, "encoder")  # its model comes from Hugging Face
     assert [outside(downloading, name) for name in ("gateway", "worker", "scheduler")] == [True, True, False]
     assert outside({"scheduler": {"scaling": {"enabled": True}}}, "scheduler")
 

@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from penstock.cli.helm_values import helm_values
+from penstock.core.types import Role
+from penstock.simulator.placement.layout import Layout
+from penstock.simulator.placement.search import Finding
 from tests.charts.rendering import Values, chart, file_values, merged, render
-from tests.unit.cli.test_plan import APART, TOGETHER, made
+from tests.unit.cli.test_plan import APART, TOGETHER, made, pool
 
 POOL = {"name": "p", "role": "prefill", "replicas": 1}
 FREE = {"affinity", "parentRefs", "valueFrom", "podSelector", "namespaceSelector", "ipBlock", "global"} | {
@@ -136,6 +139,14 @@ def test_values_as_a_plan_writes_them_are_taken() -> None:
     container = rendered.container("Deployment", "mixed")
     assert {"--role=mixed", "--max-batch-tokens=8192", "--max-num-sequences=64"} <= set(container["args"])
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_an_encoder_pool_of_a_plan_is_taken_and_told_nothing_of_tokens() -> None:
+    layout = Layout((pool(Role.ENCODER, 2), pool(Role.MIXED, 2)))
+    rendered = render(yaml.safe_load(helm_values(made(Finding(layout, 20.0)))))
+    assert rendered.get("Deployment", "encoder")["spec"]["replicas"] == 2
+    arguments = rendered.container("Deployment", "encoder")["args"]
+    assert "--role=encoder" in arguments and not [argument for argument in arguments if "--max" in argument]
 
 
 def test_a_plan_with_tensor_parallel_workers_is_refused_until_there_are_any() -> None:

@@ -19,15 +19,22 @@ def settings_of(name: str) -> Any:
 
 
 def test_processes_understand_their_commands_and_find_each_other() -> None:
-    assert set(PROCESSES) == {"scheduler", "prefill", "decode", "gateway"}
+    assert set(PROCESSES) == {"scheduler", "prefill", "decode", "encoder", "gateway"}
     scheduler = settings_of("scheduler")
     port = scheduler.address.rpartition(":")[2]
     assert scheduler.router_host == "scheduler"
-    for name in ("prefill", "decode", "gateway"):
+    for name in ("prefill", "decode", "encoder", "gateway"):
         assert settings_of(name).scheduler_address == f"scheduler:{port}"
-    for name in ("prefill", "decode"):
+    for name in ("prefill", "decode", "encoder"):
         worker = settings_of(name)
         assert worker.address.startswith(f"{name}:") and worker.role == name and worker.allow_tcp
+
+
+def test_an_encoder_comes_only_when_asked_for_and_holds_no_kv() -> None:
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "encoder": ["encoder"]
+    }
+    assert not any("kv" in argument for argument in SERVICES["encoder"]["command"])
 
 
 def test_everything_that_is_named_exists() -> None:
@@ -53,5 +60,5 @@ def test_only_the_gateway_is_published_and_only_to_this_machine() -> None:
 
 
 def test_a_container_gets_longer_to_stop_than_its_process_takes_to_drain() -> None:
-    for name in ("prefill", "decode", "gateway"):
+    for name in ("prefill", "decode", "encoder", "gateway"):
         assert int(SERVICES[name]["stop_grace_period"].removesuffix("s")) > settings_of(name).drain_timeout_s

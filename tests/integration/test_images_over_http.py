@@ -126,7 +126,8 @@ async def test_a_request_outlives_every_worker_it_has(oracle: VisionOracle) -> N
         for number, victim in enumerate(("encoder-0", "encoder-1", "prefill-0", "prefill-1", "decode-0", "decode-1")):
             await system.wait_for_workers(6)
             unseen = [picture(60, 60, 10 * number + seed) for seed in range(10, 14)]
-            asked = [[SMALL, WIDE, "What is this?"], *([image, "What is this?"] for image in unseen)]
+            asked: list[list[Image.Image | str]] = [[SMALL, WIDE, "What is this?"]]
+            asked += [[image, "What is this?"] for image in unseen]
             answers = [asyncio.create_task(answer(client, parts)) for parts in asked]
             await asyncio.sleep(1.2 if victim.startswith("decode") else 0.3)
             system.kill(victim)

@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.core.errors import InvalidSettings
+from penstock.core.policies.flip_guard import FlipLimits
+from penstock.core.role_controller import RoleRules
 from penstock.core.timeline import Slo
 from penstock.core.types import Role
 from penstock.simulator.scenario import Failure, PoolSpec, Scenario
 from penstock_loadgen.arrivals import ArrivalSpec
+from penstock_loadgen.exchange import CANCELLED, OK
 from penstock_loadgen.experiment import Trial
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.record import RequestRecord
-from penstock_loadgen.sessions import CancelSpec, TrafficClass, TurnSpec
+from penstock_loadgen.sessions import CancelSpec, ImageSpec, TrafficClass, TurnSpec
 from penstock_loadgen.targets import Outcome, SimulatedTarget
 from penstock_loadgen.workload import WorkloadSpec
 from tests.unit.loadgen.records import most_at_once
@@ -87,3 +91,27 @@ def test_the_simulated_client_is_never_late() -> None:
     outcome = run(WORKLOAD)
     assert outcome.validity.is_valid
     assert outcome.validity.lateness_p99_s == pytest.approx(0.0)
+
+
+def test_changes_of_roles_are_in_the_history() -> None:
+    scenario = Scenario(
+        pools=(PoolSpec(Role.PREFILL, 1), PoolSpec(Role.DECODE, 3)),
+        slo=Slo(ttft_s=0.3, tpot_s=0.05),
+        roles=RoleRules("epd", limits=FlipLimits(hold_s=0.0, cool_down_s=0.0, reverse_cool_down_s=0.0)),
+    )
+    reading = TrafficClass(lengths=LengthSpec("fixed", 2000, 8))
+    history = run(WorkloadSpec(100, 3, ArrivalSpec(rate=90.0), classes=(reading,)), scenario).history
+    assert "decode-0 flipped: decode to prefill" in [event.what for event in history.events]
+
+
+@pytest.mark.parametrize(("after_tokens", "num_turns"), [(7, 1), (40, 3), (41, 3)])
+def test_a_session_ends_only_with_an_answer_that_was_cut_short(after_tokens: int, num_turns: int) -> None:
+    hasty = replace(CHAT, cancel=CancelSpec(1.0, after_tokens=after_tokens))
+    records = run(replace(WORKLOAD, num_requests=2, classes=(hasty,))).records
+    assert len(records) == 2 * num_turns
+    assert {record.kind for record in records} == {CANCELLED if num_turns == 1 else OK}
+
+
+def test_images_of_a_class_are_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"classes\.chat\.images"):
+        run(replace(WORKLOAD, classes=(replace(CHAT, images=ImageSpec(1)),)))

@@ -66,3 +66,18 @@ def test_a_mistake_is_one_sentence(scenario: Path, capsys: pytest.CaptureFixture
 def test_a_file_that_cannot_be_written_is_named(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert simulate(scenario, "--json", scenario.parent / "no" / "where.json") == EXIT_UNUSABLE
     assert "where.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("workload.slo.ttft_s=1", "workload.slo"),
+        ("workload.warm_up_s=5", "workload.warm_up_s"),
+        ("workload.classes=[{name: chat, slo: {ttft_s: 1}}]", "workload.classes.chat.slo"),
+    ],
+)
+def test_what_only_a_benchmark_judges_by_is_refused(
+    scenario: Path, setting: str, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert simulate(scenario, "--set", setting) == EXIT_UNUSABLE
+    assert f"{key}=" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from penstock.core.schedule import Batching
 from penstock.core.types import Role
 from penstock.simulator.cost_model import CostSpec
 from penstock.simulator.gateway import GatewayLimits
-from penstock.simulator.scenario import PoolSpec, Scenario
+from penstock.simulator.priorities import PriorityPattern
+from penstock.simulator.report import report
+from penstock.simulator.scenario import PoolSpec, Scenario, SwapSpec
 from penstock.simulator.transfers import TransferCosts
 from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec
@@ -55,14 +57,21 @@ def test_one_request_takes_its_steps_its_messages_and_its_transfer() -> None:
     assert timeline.itl_s[1] == pytest.approx(cost.decode_s(1, 2002) + overhead_s)
 
 
-def second_token_s(transfer: TransferCosts) -> float:
-    cluster = alone(Scenario(pools=(PREFILL, DECODE), transfer=transfer), prompt=8000)
+def second_token_s(transfer: TransferCosts, prefill: PoolSpec = PREFILL) -> float:
+    cluster = alone(Scenario(pools=(prefill, DECODE), transfer=transfer), prompt=8000)
     return cluster.ended[0][1].itl_s[0]
 
 
 def test_pushing_while_layers_compute_hides_the_transfer() -> None:
     """Most of it: what remains is the last layers of the last chunk."""
     whole_s, grouped_s = (second_token_s(TransferCosts(20e9, 1e-5, groups)) for groups in (1, 8))
+    assert grouped_s < whole_s / 2
+
+
+def test_prompts_that_pass_the_layers_in_groups_are_pushed_group_by_group() -> None:
+    layered = replace(PREFILL, batching=Batching.LAYERED)
+    whole_s, grouped_s = (second_token_s(TransferCosts(20e9, 1e-5, groups), layered) for groups in (1, 8))
+    assert whole_s > 2 * 32 * 1e-5 + 8000 * 131072 / 20e9
     assert grouped_s < whole_s / 2
 
 
@@ -93,6 +102,13 @@ def test_decode_growth_preempts_when_memory_is_short_and_everybody_finishes() ->
     requests = [RequestSpec(0.01 * number, 200, 600) for number in range(8)]
     cluster = run(Scenario(pools=(pool,)), requests)
     assert cluster.workers["mixed-0"].engine.totals.num_preemptions > 0
+    assert cluster.metrics.totals.num_finished == 8
+
+
+def test_where_kv_goes_to_the_host_instead_the_report_counts_swaps() -> None:
+    pool = replace(MIXED, count=1, num_kv_tokens=4096, swap=SwapSpec(), priorities=PriorityPattern(25))
+    cluster = run(Scenario(pools=(pool,)), [RequestSpec(0.01 * number, 200, 600) for number in range(8)])
+    assert report(cluster).pools["mixed"].num_swaps > 0
     assert cluster.metrics.totals.num_finished == 8
 
 

@@ -1,17 +1,22 @@
-{{/* One NetworkPolicy: of "component", "in" and "out" (each a list of peers' labels and ports; no ports: all of them),
-     "open" (peers of the values, from outside this release), "monitored" (ports that the monitoring may scrape),
-     "download" (models come from elsewhere), "images" (so do images: public ones, or any), "api" (the Kubernetes API is called). */}}
+{{/* One NetworkPolicy: of "component", of whose pods "roles" (matchExpressions) may choose some, and which it is called
+     after unless there is a "name"; "in" and "out" (each a list of peers, which are label selectors, and ports; no ports:
+     all of them), "open" (peers of the values, from outside this release), "monitored" (ports that the monitoring may
+     scrape), "download" (models come from elsewhere), "images" (so do images: public ones, or any), "api" (the Kubernetes
+     API is called). */}}
 {{- define "penstock.networkPolicy" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "penstock.fullname" .root }}-{{ .component }}
+  name: {{ include "penstock.fullname" .root }}-{{ default .component .name }}
   labels:
     {{- include "penstock.labels" (dict "root" .root "component" .component) | nindent 4 }}
 spec:
   podSelector:
     matchLabels:
       {{- include "penstock.selector" . | nindent 6 }}
+    {{- with .roles }}
+    matchExpressions: {{ toJson . }}
+    {{- end }}
   policyTypes: [Ingress, Egress]
   ingress:{{ if not (or .in .open .monitored) }} []{{ end }}
     {{- range .in }}
@@ -57,7 +62,9 @@ spec:
 {{- define "penstock.networkPeers" -}}
 {{- range . }}
 - podSelector:
-    matchLabels: {{ toJson . }}
+    {{- range $kind, $what := . }}
+    {{ $kind }}: {{ toJson $what }}
+    {{- end }}
 {{- end }}
 {{- end -}}
 

@@ -5,11 +5,17 @@
 {{- $root := . -}}
 {{- $pools := list -}}
 {{- $names := dict -}}
+{{- $encoded := list -}}
+{{- range .Values.pools }}{{ if eq .role "encoder" }}{{ $encoded = append $encoded (default $root.Values.poolDefaults.group .group) }}{{ end }}{{ end -}}
 {{- range .Values.pools -}}
 {{- $pool := mustMergeOverwrite (deepCopy $root.Values.poolDefaults) (deepCopy .) -}}
 {{- $_ := set $pool "model" (mustMergeOverwrite (deepCopy $root.Values.model) (deepCopy (default dict .model))) -}}
 {{- /* What is set for all pools is in the settings file; a flag says only what differs. */ -}}
 {{- $_ := set $pool "settings" (default dict .settings) -}}
+{{- /* Whoever encodes what it prefills asks no encoder: where there are some, they do it, unless it is said otherwise. */ -}}
+{{- if and (ne $pool.role "encoder") (has $pool.group $encoded) (not (hasKey $root.Values.poolDefaults.settings "encodesImages")) -}}
+{{- $_ := set $pool "settings" (merge (deepCopy $pool.settings) (dict "encodesImages" false)) -}}
+{{- end -}}
 {{- include "penstock.checkPool" (dict "root" $root "pool" $pool "names" $names) -}}
 {{- $_ := set $names $pool.name true -}}
 {{- $pools = append $pools $pool -}}
@@ -34,6 +40,9 @@
 {{- end -}}
 {{- if and (gt (int $pool.rdma.count) 0) (not $pool.rdma.resourceName) -}}
 {{- fail (printf "%s: rdma.count is %d but rdma.resourceName is empty; name what the device plugin offers, such as rdma/hca" $where (int $pool.rdma.count)) -}}
+{{- end -}}
+{{- range $key := list "blockSize" "numBlocks" "kvMemoryBytes" -}}
+{{- if and (eq $pool.role "encoder") (hasKey $pool.settings $key) }}{{ fail (printf "%s: settings.%s: an encoder holds no KV; leave it out" $where $key) }}{{ end -}}
 {{- end -}}
 {{- end -}}
 

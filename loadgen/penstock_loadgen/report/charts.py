@@ -107,7 +107,7 @@ def _bucket_s(records: Sequence[RequestRecord]) -> float:
     """A round width that leaves at most MAX_BUCKETS."""
     end_s = max(record.ended_s for record in records)
     wanted_s = max(_MIN_BUCKET_S, end_s / MAX_BUCKETS)
-    return next(width for width in (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, float("inf")) if width >= wanted_s)
+    return next((width for width in (0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600) if width >= wanted_s), wanted_s)
 
 
 def _counts(times_s: Iterable[float], bucket_s: float, num_buckets: int) -> Points:

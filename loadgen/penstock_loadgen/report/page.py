@@ -9,7 +9,7 @@ from typing import Any
 from penstock.core.timeline import Summary
 from penstock_loadgen.experiment import Experiment, Trial
 from penstock_loadgen.report import charts
-from penstock_loadgen.summary import LATENCIES, QUANTILES, RunSummary
+from penstock_loadgen.summary import LATENCIES, QUANTILES, RunSummary, shown
 
 _PACKAGE = "penstock_loadgen.report"
 _COLUMNS = ("mean", *QUANTILES, "max")
@@ -151,9 +151,9 @@ def _classes(classes: dict[str, RunSummary]) -> str:
 def _intervals(experiment: Experiment) -> str:
     body = []
     for name, one in experiment.intervals.items():
-        scale = 1e3 if name.split()[0] in LATENCIES.values() else 1.0
+        label, scale = shown(name)
         bounds = [value for value in (one.mean, one.low, one.high) if value is not None]
-        body.append([f"{name} (ms)" if scale > 1 else name, *(_number(value * scale) for value in bounds)])
+        body.append([label, *(_number(value * scale) for value in bounds)])
     return _table(f"Means of {len(experiment.repeats)} runs", ["", "mean", "95 % from", "to"], body)
 
 

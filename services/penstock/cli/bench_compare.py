@@ -9,7 +9,7 @@ from rich.text import Text
 
 from penstock_loadgen.compare import BOOTSTRAP, MIN_REPEATS, Comparison, Difference, compare
 from penstock_loadgen.results import Result, read_result
-from penstock_loadgen.summary import LATENCIES
+from penstock_loadgen.summary import shown
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +32,7 @@ def table(comparison: Comparison) -> Table:
         made.add_column(name, justify="right")
     for one in comparison.differences:
         change = "-" if one.change is None else f"{one.change:+.1%}"
-        label, scale = _unit(one.name)
+        label, scale = shown(one.name)
         cells = (f"{one.a * scale:,.4g}", f"{one.b * scale:,.4g}", change, _sureness(one, scale))
         made.add_row(label, *cells, "yes" if one.is_real else "no", style="bold" if one.is_real else "dim")
     return made
@@ -66,8 +66,3 @@ def _sureness(one: Difference, scale: float) -> str:
         return f"p = {one.p:.3f}"
     assert one.low is not None and one.high is not None
     return f"{one.low * scale:+.3g} .. {one.high * scale:+.3g}"
-
-
-def _unit(name: str) -> tuple[str, float]:
-    """Latencies are read in milliseconds."""
-    return (f"{name} (ms)", 1e3) if name.split(maxsplit=1)[0] in LATENCIES.values() else (name, 1.0)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.cli.experiment import read_file, with_overrides
-from penstock.cli.gateway_client import DEFAULT_URL
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL
 from penstock.core.errors import InvalidSettings
 from penstock.core.timeline import Slo
-from penstock.runtime.settings import bench_api_key
+from penstock.runtime.settings import gateway_api_key
 from penstock.simulator.parsing import parse
 from penstock.simulator.scenario import Scenario
 from penstock_loadgen.endpoint import PATHS, EndpointSpec
@@ -34,6 +34,13 @@ _DEFAULT_WORKLOAD: dict[str, Any] = {
     "arrivals": {"kind": "poisson", "rate": 10.0},
     "lengths": {"kind": "lognormal", "prompt_mean": 256, "output_mean": 64, "max_total_tokens": 2048},
 }
+
+
+_LIVE_ONLY = (
+    *("url", "api_key", "model", "api", "natural_length"),
+    *("processes", "timeout", "retries", "max_lateness"),
+)
+_SEARCH_ONLY = ("attainment", "precision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,10 @@ class BenchOptions:
 def parse_options(argv: Sequence[str]) -> BenchOptions:
     """Raises InvalidSettings naming what does not fit; argparse itself ends the process on flags it does not know."""
     given = parser().parse_args(argv)
+    if given.simulate:
+        _refuse(given, _LIVE_ONLY, "is for an endpoint, and --simulate asks none")
+    if not given.find_goodput:
+        _refuse(given, _SEARCH_ONLY, "is for --find-goodput")
     workload = _workload(given)
     scenario = _scenario(given.simulate) if given.simulate else None
     if scenario is not None and workload.slo == Slo():
@@ -74,7 +85,7 @@ def parse_options(argv: Sequence[str]) -> BenchOptions:
     return BenchOptions(
         workload=workload,
         endpoint=EndpointSpec(
-            given.url, given.api_key or bench_api_key(), given.model, given.api, not given.natural_length
+            given.url, given.api_key or gateway_api_key(), given.model, given.api, not given.natural_length
         ),
         scenario=scenario,
         patience=Patience(given.timeout, given.retries),
@@ -106,9 +117,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_target(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--url", default=DEFAULT_URL, help="the endpoint (default: %(default)s)")
-    group.add_argument(
-        "--api-key", default="", help="bearer token; better in PENSTOCK_API_KEY, which `ps` does not show"
-    )
+    group.add_argument("--api-key", default="", help=API_KEY_HELP)
     group.add_argument("--model", default="", help="default: the first one that the endpoint lists")
     group.add_argument("--api", choices=tuple(PATHS), default="chat", help="default: %(default)s")
     group.add_argument(
@@ -120,8 +129,9 @@ def _add_target(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_load(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--rate", type=_positive, help="sessions (mostly: requests) per second, open loop")
-    group.add_argument("--concurrency", type=_count, help="closed loop with so many sessions at any time")
+    loop = group.add_mutually_exclusive_group()
+    loop.add_argument("--rate", type=_positive, help="sessions (mostly: requests) per second, open loop")
+    loop.add_argument("--concurrency", type=_count, help="closed loop with so many sessions at any time")
     group.add_argument("--requests", type=_count, help="sessions to send")
     group.add_argument("--duration", type=_positive, metavar="S", help="send nothing new after so many seconds")
     group.add_argument("--warm-up", type=float, metavar="S", help="do not count what is due before")
@@ -153,6 +163,16 @@ def _add_client(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--out", type=Path, metavar="FOLDER", help="default: bench-results/TIME-NAME")
     group.add_argument("--quiet", action="store_true", help="no progress, only the result")
+
+
+def _refuse(given: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Raise for a flag that would not be honoured."""
+    defaults = parser()
+    for name in names:
+        value = getattr(given, name)
+        if value != defaults.get_default(name):
+            shown = "..." if name == "api_key" else value
+            raise InvalidSettings(f"--{name.replace('_', '-')}", shown, reason)
 
 
 def _workload(given: argparse.Namespace) -> WorkloadSpec:

@@ -7,7 +7,7 @@ from rich.text import Text
 from penstock.core.timeline import Summary
 from penstock_loadgen.experiment import Experiment
 from penstock_loadgen.intervals import Interval
-from penstock_loadgen.summary import LATENCIES, QUANTILES, Repeat, RunSummary
+from penstock_loadgen.summary import LATENCIES, QUANTILES, Repeat, RunSummary, shown
 
 
 def result(experiment: Experiment) -> Group:
@@ -84,8 +84,7 @@ def _ms(summary: Summary | None, key: str) -> str:
 def _intervals(intervals: dict[str, Interval], num_repeats: int) -> Table:
     table = _table(f"mean of {num_repeats} runs", ("mean", "95 % from", "to"))
     for name, one in intervals.items():
-        scale = 1e3 if name.split()[0] in LATENCIES.values() else 1.0
-        label = f"{name} (ms)" if scale != 1 else name
+        label, scale = shown(name)
         bounds = (value for value in (one.mean, one.low, one.high) if value is not None)
         table.add_row(label, *(f"{value * scale:,.4g}" for value in bounds))
     return table

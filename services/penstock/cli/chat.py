@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json, require_success, unreachable
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json, require_success, unreachable
 from penstock.core.errors import InternalError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -38,7 +38,7 @@ class Conversation:
 def chat(
     message: Annotated[str, typer.Argument(help="ask only this; without it, a conversation")] = "",
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     system: Annotated[str, typer.Option(help="what the model is told first")] = "",
     temperature: Annotated[float, typer.Option(help="0: always the likeliest token", min=0)] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="longest answer", min=1)] = 512,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.orders import TLS_HELP, call
 from penstock.core.errors import InvalidRequest
 from penstock.wire import control_stubs
@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def drain(
     worker: Annotated[str, typer.Argument(help="worker id, as `penstock status` shows it")],
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     timeout_s: Annotated[float, typer.Option(help="seconds after which what is left moves elsewhere", min=0)] = 60.0,
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:

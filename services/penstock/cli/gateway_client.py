@@ -5,14 +5,17 @@ from typing import Any
 import httpx
 
 from penstock.core.errors import InternalError, PenstockError, WorkerLost
+from penstock.runtime.settings import gateway_api_key
 
+API_KEY_HELP = "bearer token, if the gateway wants one; better in PENSTOCK_API_KEY, which `ps` does not show"
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 10.0
 
 
 def connect(url: str, api_key: str = "", transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """A client of the gateway at `url`; tests pass a transport."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    key = api_key or gateway_api_key()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, transport=transport, trust_env=False)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from penstock.core.types import Role
 from penstock.simulator.placement.layout import PoolChoice
 from penstock.simulator.placement.plan import Plan
 
@@ -15,11 +16,13 @@ def helm_values(plan: Plan) -> str:
 
 
 def _pool(plan: Plan, pool: PoolChoice) -> dict[str, Any]:
-    return {
+    values: dict[str, Any] = {
         "name": pool.role.value,
         "role": pool.role.value,
         "replicas": pool.count,
         "gpu": {"count": pool.parallelism.num_gpus, "type": plan.question.cost.gpu},
         "parallelism": {"tensor": pool.parallelism.tensor, "pipeline": pool.parallelism.pipeline},
-        "settings": {"maxBatchTokens": pool.max_step_tokens, "maxNumSequences": pool.max_sequences},
     }
+    if pool.role is not Role.ENCODER:  # whose steps hold images, not tokens of sequences
+        values["settings"] = {"maxBatchTokens": pool.max_step_tokens, "maxNumSequences": pool.max_sequences}
+    return values

@@ -39,8 +39,6 @@ class LocalPools:
 
     async def grow(self, request: GrowRequest, context: Context) -> GrowResponse:
         """Start workers of a role, named by it with the first free numbers."""
-        if request.role is Role.ENCODER and not any(it.role == Role.ENCODER for it in self._workers.values()):
-            await rpc.abort(context, ChangeRefused("This system was started without encoder workers (--encoder)."))
         names = [self._start(request.group, request.role) for _ in range(request.num_workers)]
         return GrowResponse(names)
 

@@ -20,7 +20,7 @@ from penstock.wire.method import Method
 EXIT_REFUSED = 3  # nothing was done
 EXIT_NOT_IN_TIME = 4  # it was begun, and was not done within the time given to --wait
 
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0  # on Kubernetes, a shrink first has pods drain and waits until they are not ready
 TLS_HELP = "folder with tls.crt, tls.key and ca.crt, if workers want TLS"
 
 _Json = Mapping[str, Any]

@@ -40,6 +40,8 @@ def main(argv: list[str]) -> int:
 
 
 def _question(flags: argparse.Namespace) -> Question:
+    if flags.costs is not None and (flags.model or flags.engine):
+        raise InvalidSettings("--costs", str(flags.costs), "was measured already: --model and --engine go without it")
     traffic, slo = traffic_of(flags.workload), Slo(flags.ttft, flags.tpot)
     if flags.costs is None:
         if not flags.model:

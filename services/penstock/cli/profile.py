@@ -9,11 +9,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL
 from penstock.cli.plan_inputs import model_shape
 from penstock.cli.profiling import NUM_MESSAGES, Measured, ProfilePoints, Profiler, together
 from penstock.runtime import clock
+from penstock.runtime.settings import gateway_api_key
 from penstock.simulator.cost_profile import CostProfile, fit
 from penstock.simulator.hardware import ModelShape
+from penstock_loadgen.endpoint import EndpointSpec
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,16 +24,17 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def profile(
     out: Annotated[Path, typer.Argument(help="where to write the coefficients (JSON)")],
-    port: Annotated[int, typer.Option(help="of the gateway")] = 8000,
-    host: Annotated[str, typer.Option(help="of the gateway")] = "127.0.0.1",
+    url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     name: Annotated[str, typer.Option("--model", help="as the gateway serves it")] = "penstock-tiny",
     folder: Annotated[str, typer.Option(help="the model's folder: its KV sizes go into the profile")] = "",
     passes: Annotated[int, typer.Option(help="over all points; more where the machine is noisy", min=1)] = 2,
 ) -> None:
     """Measure an idle system with one prefill and one decode worker, or one mixed one, and write its coefficients."""
     console = Console(stderr=True)
+    endpoint = EndpointSpec(url, api_key or gateway_api_key(), name)
     with console.status("profiling") as status:
-        measured = asyncio.run(_measure(Profiler(host, port, name, clock.now_s), passes, status.update))
+        measured = asyncio.run(_measure(Profiler(endpoint, clock.now_s), passes, status.update))
     found = make_profile(name, measured, model_shape(folder) if folder else None)
     found.write(out)
     Console().print(describe(found), highlight=False)

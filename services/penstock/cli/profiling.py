@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.core.errors import InvalidSettings
 from penstock.simulator.cost_profile import DecodeSample, PrefillSample
-from penstock_loadgen.http_client import StreamingClient
+from penstock_loadgen.endpoint import COMPLETIONS, PATHS, EndpointSpec
 
 NUM_MESSAGES = 4  # route, answer, offer, first token: one way each, between client and first token
 _TOKEN_IDS = (10, 250)  # plain text in any vocabulary
+_PATH = PATHS[COMPLETIONS]
+_METRICS_TIMEOUT_S = 10.0
 _NUM_OUTPUT = 48  # tokens of each stream in a batch
 
 
@@ -46,12 +47,11 @@ class Measured:
 
 
 class Profiler:
-    """Drives one gateway."""
+    """Drives one gateway; `endpoint` names its model."""
 
-    def __init__(self, host: str, port: int, model: str, now_s: Callable[[], float], seed: int = 0) -> None:
-        self._client = StreamingClient(host, port, now_s)
-        self._metrics_url = f"http://{host}:{port}/metrics"
-        self._model = model
+    def __init__(self, endpoint: EndpointSpec, now_s: Callable[[], float], seed: int = 0) -> None:
+        self._endpoint = endpoint
+        self._client = endpoint.client(now_s)
         self._now_s = now_s
         self._random = Random(seed)
 
@@ -84,10 +84,10 @@ class Profiler:
     async def _measure_batch(self, num_streams: int, num_tokens: int) -> DecodeSample:
         """The first token is prefill's: the stage has a step for each of the others."""
 
-        async def together() -> None:
+        async def all_at_once() -> None:
             await self._streams(num_streams, num_tokens, _NUM_OUTPUT)
 
-        decode_s = await self._mean_stage_s("decode", together)
+        decode_s = await self._mean_stage_s("decode", all_at_once)
         num_context = num_streams * (num_tokens + _NUM_OUTPUT // 2)
         return DecodeSample(num_streams, num_context, decode_s / (_NUM_OUTPUT - 1))
 
@@ -98,37 +98,44 @@ class Profiler:
         after = await self._stage_seconds(stage)
         num_requests = after[1] - before[1]
         if num_requests < 1:
-            raise InvalidSettings("gateway", self._metrics_url, f"counts no {stage} stage; is it a Penstock gateway?")
+            raise self._no_gateway(f"counts no {stage} stage")
         return (after[0] - before[0]) / num_requests
 
     async def _streams(self, num_streams: int, num_tokens: int, num_output: int) -> list[list[float]]:
         """Send so many requests at once; seconds from sending to each event of each."""
         sent_s = self._now_s()
         exchanges = await asyncio.gather(
-            *(self._client.post("/v1/completions", self._body(num_tokens, num_output)) for _ in range(num_streams))
+            *(
+                self._client.post(_PATH, self._body(num_tokens, num_output), headers=self._endpoint.headers)
+                for _ in range(num_streams)
+            )
         )
         for exchange in exchanges:
             if not exchange.is_success or len(exchange.event_times_s) < min(num_output, 2):
                 reason = exchange.error or bytes(exchange.body).decode(errors="replace")[:200]
-                raise InvalidSettings("gateway", str(exchange.status), f"did not answer a probe whole: {reason}")
+                raise InvalidSettings("--url", self._endpoint.url, f"did not answer a probe whole: {reason}")
         return [[at_s - sent_s for at_s in exchange.event_times_s] for exchange in exchanges]
 
     def _body(self, num_tokens: int, num_output: int) -> bytes:
         prompt = [self._random.randint(*_TOKEN_IDS) for _ in range(num_tokens)]  # never the same: nothing is cached
-        body = {"model": self._model, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
+        body = {"model": self._endpoint.model, "prompt": prompt, "max_tokens": num_output, "ignore_eos": True}
         return json.dumps({**body, "temperature": 0, "stream": True, "return_token_ids": True}).encode()
 
     async def _stage_seconds(self, stage: str) -> tuple[float, float]:
         """Sum and count of a stage so far."""
-        async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
-            text = (await client.get(self._metrics_url)).raise_for_status().text
+        answer = await self._client.get("/metrics", self._endpoint.headers, _METRICS_TIMEOUT_S)
+        if not answer.is_success:
+            raise self._no_gateway(f"gives no /metrics ({answer.error})")
         found = {
             sample.name: sample.value
-            for family in text_string_to_metric_families(text)
+            for family in text_string_to_metric_families(bytes(answer.body).decode())
             for sample in family.samples
             if sample.labels.get("stage") == stage
         }
         return found.get("penstock_stage_seconds_sum", 0.0), found.get("penstock_stage_seconds_count", 0.0)
+
+    def _no_gateway(self, what: str) -> InvalidSettings:
+        return InvalidSettings("--url", self._endpoint.url, f"{what}, unlike a Penstock gateway")
 
 
 def together(passes: Sequence[Measured]) -> Measured:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.orders import TLS_HELP, find_group, give, run
 from penstock.core.pools import Steering
 from penstock.wire import control_stubs
@@ -28,7 +28,7 @@ def roles(
     steering: Annotated[str, typer.Argument(help="pin, observe or auto; nothing: show")] = "",
     group: Annotated[str, typer.Option(help="group of workers")] = "default",
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Show what was changed and why, or say what role control may do."""

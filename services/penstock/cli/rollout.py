@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.orders import TLS_HELP, find_group, give, parse_role, run
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import RolloutRequest
@@ -18,7 +18,7 @@ def rollout(
     group: Annotated[str, typer.Option(help="group of workers")] = "default",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Replace workers one by one; the next one goes when the one before serves again."""

@@ -1,13 +1,13 @@
 """`penstock scale prefill=3 decode=5`: workers are started, or drain and go, until each role has its count."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import httpx
 import typer
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
+from penstock.cli.live_feed import states
 from penstock.cli.orders import EXIT_NOT_IN_TIME, TLS_HELP, find_group, give, parse_role, run
 from penstock.core.policies.pool_changes import PoolChange
 from penstock.core.types import Role
@@ -18,7 +18,6 @@ from penstock.wire.control_messages import ScaleRequest
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 WAIT_S = 600.0  # images are pulled and weights are loaded meanwhile
-CHECK_INTERVAL_S = 0.25  # HTTP has no way to be told: ask again
 
 
 @app.command(epilog="Exit status: 0 done, 2 bad words, 3 refused and nothing done, 4 begun but not done in time.")
@@ -28,7 +27,7 @@ def scale(
     wait: Annotated[bool, typer.Option("--wait", help=f"return when all is done, after {WAIT_S:g} s at most")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done, and do nothing")] = False,
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     tls_folder: Annotated[str, typer.Option(help=TLS_HELP)] = "",
 ) -> None:
     """Start workers, or have them drain and go."""
@@ -40,8 +39,8 @@ def scale(
         answer = give(find_group(get_json(client, "/cluster"), group), control_stubs.CONTROL_SCALE, order, tls_folder)
         for change in answer.changes:
             print(sentence(change, is_dry_run=dry_run))
-        if wait and not dry_run and not asyncio.run(_until_done(client, group, targets)):
-            print(f"not done after {WAIT_S:g} s; `penstock status` shows how far it is")
+        if wait and not dry_run and not until_done(client, group, targets):
+            print("not done yet; `penstock status` shows how far it is")
             raise typer.Exit(EXIT_NOT_IN_TIME)
 
 
@@ -83,15 +82,17 @@ def missing(cluster: Mapping[str, Any], group: str, targets: Sequence[tuple[Role
     return found
 
 
-async def _until_done(client: httpx.Client, group: str, targets: Sequence[tuple[Role, int]]) -> bool:
-    """Wait, saying each time something has changed; whether it was done in time."""
+def until_done(client: httpx.Client, group: str, targets: Sequence[tuple[Role, int]]) -> bool:
+    """Wait, saying each time something has changed; whether it was done in time, and before the gateway stopped."""
     until_s, said = clock.now_s() + WAIT_S, list[str]()
-    while left := missing(get_json(client, "/cluster"), group, targets):
+    for state in states(client):
+        left = missing(state, group, targets)
+        if not left:
+            print("done")
+            return True
         if left != said:
             print(f"  waiting: {'; '.join(left)}", flush=True)
             said = left
         if clock.now_s() >= until_s:
-            return False
-        await asyncio.sleep(CHECK_INTERVAL_S)
-    print("done")
-    return True
+            break
+    return False

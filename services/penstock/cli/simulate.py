@@ -13,11 +13,12 @@ from rich.progress import Progress
 from penstock.cli import simulation_report
 from penstock.cli.experiment import Point, points, read_file, with_overrides
 from penstock.core.errors import InvalidSettings
+from penstock.core.timeline import Slo
 from penstock.simulator.cluster import Cluster
 from penstock.simulator.profiled import profiled
 from penstock.simulator.report import Report, report
 from penstock_loadgen.simulated_run import play
-from penstock_loadgen.workload import generate
+from penstock_loadgen.workload import WorkloadSpec, generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,6 +39,8 @@ def simulate(
         raise InvalidSettings("sweep.values", "[]", "must name at least one value")
     if costs_file is not None:
         todo = [replace(point, scenario=profiled(point.scenario, costs_file)) for point in todo]
+    for point in todo:
+        _refuse_objectives(point.workload)
     reports = _run_all(todo)
     Console().print(*simulation_report.tables(todo, reports), sep="\n")
     if json_file is not None:
@@ -60,6 +63,18 @@ def run(point: Point, on_progress: Callable[[int], None]) -> Report:
     else:
         play(cluster, point.workload)
     return report(cluster)
+
+
+def _refuse_objectives(workload: WorkloadSpec) -> None:
+    """A workload's own objectives and warm-up are for `penstock bench`; the report here judges by the scenario's."""
+    by_key: dict[str, tuple[object, object]] = {
+        "workload.slo": (workload.slo, Slo()),
+        **{f"workload.classes.{one.name}.slo": (one.slo, Slo()) for one in workload.classes},
+        "workload.warm_up_s": (workload.warm_up_s, 0.0),
+    }
+    for key, (value, default) in by_key.items():
+        if value != default:
+            raise InvalidSettings(key, value, "is for `penstock bench`; here the scenario's slo judges every request")
 
 
 def _run_all(todo: list[Point]) -> list[Report]:

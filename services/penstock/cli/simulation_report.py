@@ -69,7 +69,7 @@ def _stages(only: Report) -> Table:
 
 
 def _pools(only: Report) -> Table:
-    headers = ("pool", "workers", "GPUs", "busy", "steps", "prompt", "cached", "sampled", "preempted")
+    headers = ("pool", "workers", "GPUs", "busy", "steps", "prompt", "cached", "sampled", "preempted/swapped")
     table = _table("\npools (tokens)", headers)
     for role, pool in only.pools.items():
         table.add_row(
@@ -81,7 +81,7 @@ def _pools(only: Report) -> Table:
             str(pool.num_prompt_tokens),
             f"{pool.cached_share:.1%}",
             str(pool.num_sampled_tokens),
-            str(pool.num_preemptions),
+            f"{pool.num_preemptions}/{pool.num_swaps}",
         )
     return table
 

@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import httpx
 import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.cli.live_feed import states
 from penstock.core.errors import InternalError
 
@@ -25,17 +26,18 @@ _Json = Mapping[str, Any]
 @app.command()
 def status(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print what the gateway answered, for programs")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="again every second, until Ctrl-C")] = False,
 ) -> None:
     """Show pools, workers, load, transports and versions."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch shows tables, --json is for programs: one of them")
     console = Console()
     with connect(url, api_key) as client:
         if watch:
-            with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
-                for state in states(client):
-                    live.update(show(state), refresh=True)
+            _watch(console, client)
+            return
         cluster = get_json(client, "/cluster")
     if as_json:
         print(json.dumps(cluster, indent=2))
@@ -47,6 +49,16 @@ def main(argv: list[str]) -> int:
     """Run `penstock status`."""
     app(argv, prog_name="penstock status")
     return 0
+
+
+def _watch(console: Console, client: httpx.Client) -> None:
+    """Until the gateway stops."""
+    state: _Json | None = None
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        for state in states(client):
+            live.update(show(state), refresh=True)
+    if state is not None and console.is_terminal:  # a screen of its own is gone with its end
+        console.print(show(state))
 
 
 def show(cluster: _Json) -> Group:

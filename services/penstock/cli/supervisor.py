@@ -53,9 +53,9 @@ class Supervisor:
 
     def add(self, spec: ProcessSpec) -> None:
         """Start one more child, and keep it running like the others. One that cannot run is given up, not `up`."""
-        assert spec.name not in self._children, f"{spec.name} runs already"
-        if self._tasks is None or self._stop.is_set():
+        if self._tasks is None or self._stop.is_set():  # those that ended meanwhile are still among the children
             return
+        assert spec.name not in self._children, f"{spec.name} runs already"
         child = self._children[spec.name] = Child(spec, self._say, self._spawn)
         self._tasks.create_task(self._watch(child, is_added=True))
 

@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect
+from penstock.cli.durations import in_words
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect
 from penstock.cli.live_feed import states
 from penstock.cli.status import headline, load
 
@@ -27,7 +28,7 @@ _Json = Mapping[str, Any]
 @app.command()
 def top(
     url: Annotated[str, typer.Option(help="the gateway")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     once: Annotated[bool, typer.Option("--once", help="print one screen and leave")] = False,
 ) -> None:
     """Watch a running system; Ctrl-C leaves."""
@@ -71,7 +72,8 @@ def figures(pulse: _Json) -> Table:
     for name, key in (("time to first token", "ttft_s"), ("time per token", "tpot_s")):
         objective = pulse["objectives"][key]
         marks = [_against(pulse[key][quantile], objective) for quantile in ("p50", "p90", "p99")]
-        table.add_row(name, "", *marks, seconds(objective))
+        table.add_row(name, "", *marks, in_words(objective))
+    table.add_row("answered in all", f"{pulse['totals'].get('answered', 0):.0f}")
     table.add_row(
         "failed or shed", Text(f"{failed:.0f}", "red" if failed else ""), "", "", "", f"{pulse['window_s']:.0f} s"
     )
@@ -117,14 +119,7 @@ def changes(groups: Sequence[_Json]) -> Text:
     return text
 
 
-def seconds(value: float | None) -> str:
-    """A time, in the unit that reads best."""
-    if value is None:
-        return "-"
-    return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
-
-
 def _against(value: float | None, objective: float | None) -> Text:
     if value is None or objective is None:
-        return Text(seconds(value))
-    return Text(seconds(value), "green" if value <= objective else "red")
+        return Text(in_words(value))
+    return Text(in_words(value), "green" if value <= objective else "red")

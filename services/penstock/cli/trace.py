@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from penstock.cli.gateway_client import DEFAULT_URL, connect, get_json
+from penstock.cli.durations import in_words
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL, connect, get_json
 from penstock.core.errors import InternalError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -24,7 +25,7 @@ _Json = Mapping[str, Any]
 def trace(
     request_id: Annotated[str, typer.Argument(help="the x-request-id of an answer, or the answer's own id")],
     url: Annotated[str, typer.Option(help="the gateway that answered")] = DEFAULT_URL,
-    api_key: Annotated[str, typer.Option(help="bearer token, if the gateway wants one")] = "",
+    api_key: Annotated[str, typer.Option(help=API_KEY_HELP)] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print what the gateway answered, for programs")] = False,
 ) -> None:
     """Show where the time of a running or recent request went."""
@@ -56,7 +57,7 @@ def headline(request: _Json) -> Text:
         (request["request_id"], "bold"),
         f"  {request['path']}  {ending}  tenant {request['tenant'] or '-'}\n",
         f"{request['num_prompt_tokens']} prompt tokens{cached}, {request['num_output_tokens']} output tokens; ",
-        f"first token after {seconds(request['ttft_s'])}, end after {seconds(request['e2e_s'])}",
+        f"first token after {in_words(request['ttft_s'])}, end after {in_words(request['e2e_s'])}",
     )
     if request["trace_id"]:
         text.append(f"\ntrace {request['trace_id']}")
@@ -76,11 +77,11 @@ def waterfall(sequence: _Json, request: _Json, title: str) -> Table:
         began_s, ended_s = stage["began_s"], stage["ended_s"]
         shown = bar(began_s / whole_s, ended_s / whole_s, COLOURS.get(stage["stage"], "white"))
         where = stage["where"] or "gateway"
-        table.add_row(stage["stage"], where, seconds(began_s), seconds(ended_s - began_s), shown)
+        table.add_row(stage["stage"], where, in_words(began_s), in_words(ended_s - began_s), shown)
     if gaps := sequence["itl_s"]:
         table.caption = (
-            f"{sequence['num_tokens']} tokens, between them p50 {seconds(gaps['p50'])}, p99 {seconds(gaps['p99'])}, "
-            f"at most {seconds(gaps['max'])}; resumed {sequence['num_resumes']} times"
+            f"{sequence['num_tokens']} tokens, between them p50 {in_words(gaps['p50'])}, p99 {in_words(gaps['p99'])}, "
+            f"at most {in_words(gaps['max'])}; resumed {sequence['num_resumes']} times"
         )
         table.caption_justify = "left"
     return table
@@ -102,12 +103,3 @@ def bar(begin: float, end: float, colour: str) -> Text:
     first = min(int(begin * BAR_WIDTH), BAR_WIDTH - 1)
     width = max(0, round((end - begin) * BAR_WIDTH))
     return Text(" " * first) + Text("█" * min(width, BAR_WIDTH - first) or "▏", colour)
-
-
-def seconds(duration_s: float | None) -> str:
-    """For people: 3 digits and a unit; '-' when it has not happened."""
-    if duration_s is None:
-        return "-"
-    if duration_s >= 1.0:
-        return f"{duration_s:.2f} s"
-    return f"{duration_s * 1e3:.1f} ms"

@@ -28,7 +28,7 @@ class CohortSteps:
     def form(self, prompts: list[Sequence], num_decodes: int, num_running: int) -> bool:
         """Whether these prompts go through the layers in groups now: as published always, adaptive where it pays."""
         batching, limits, depth = self._schedule.batching, self._schedule.layering, self._schedule.depth
-        if batching not in (Batching.LAYERED, Batching.ADAPTIVE) or not prompts:
+        if batching not in (Batching.LAYERED, Batching.ADAPTIVE):
             return False
         prompts = [
             sequence for sequence in prompts if not num_new_blocks(sequence, sequence.num_tokens, self._block_size)
@@ -59,6 +59,7 @@ class CohortSteps:
         return Step(
             decodes,
             cohort.items,
+            layers,
             layers_share=len(layers) / self._schedule.depth.num_layers,
             is_first=cohort.num_groups_done == 0,
             is_last=after.is_done,

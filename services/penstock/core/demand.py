@@ -12,7 +12,6 @@ class Demand:
 
     num_prompt_tokens: float = 0.0
     num_output_tokens: float = 0.0
-    num_patches: float = 0.0  # of all images of a request
     ttft_share: float = 0.0
     num_waiting: int = 0
 
@@ -22,15 +21,14 @@ class DemandMeter:
 
     def __init__(self, memory: float = 200.0) -> None:
         self._keep = 1.0 - 1.0 / memory
-        self._num_arrived = self._num_prompt_tokens = self._num_patches = 0.0
+        self._num_arrived = self._num_prompt_tokens = 0.0
         self._num_finished = self._num_output_tokens = self._ttft_s = self._e2e_s = 0.0
 
-    def arrived(self, num_prompt_tokens: float, num_patches: float = 0.0, count: int = 1) -> None:
+    def arrived(self, num_prompt_tokens: float, count: int = 1) -> None:
         """So many requests asked for their first route; the figures are their means."""
         keep, weight = self._weights(count)
         self._num_arrived = self._num_arrived * keep + weight
         self._num_prompt_tokens = self._num_prompt_tokens * keep + weight * num_prompt_tokens
-        self._num_patches = self._num_patches * keep + weight * num_patches
 
     def finished(self, num_output_tokens: float, ttft_s: float, e2e_s: float, count: int = 1) -> None:
         """So many requests ended well; the figures are their means."""
@@ -65,7 +63,6 @@ class DemandMeter:
         return Demand(
             self._num_prompt_tokens / num_arrived,
             self._num_output_tokens / num_finished,
-            self._num_patches / num_arrived,
             self._ttft_s / self._e2e_s if self._e2e_s > 0 else 0.0,
             num_waiting,
         )

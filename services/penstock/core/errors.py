@@ -33,7 +33,7 @@ Each leaf has a `code` (metric label and wire code), an `http_status`, an OpenAI
 reader can act on.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PenstockError(Exception):
@@ -46,6 +46,10 @@ class PenstockError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as it is: a leaf's __init__ makes the sentence of other arguments, and would make it of the sentence
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class InvalidRequest(PenstockError):

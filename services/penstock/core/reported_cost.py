@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
+from penstock.core.policies.routing import RoutingPolicy
 from penstock.core.step_cost import StepCost
 from penstock.core.types import WorkerState
 
-_PREFILL_BASE_S = 0.005  # these three are assumed while no worker has measured anything
-_PREFILL_S_PER_TOKEN = 1e-4
-_TOKEN_INTERVAL_S = 0.02
+_ASSUMED = RoutingPolicy()  # while no worker has measured anything
 
 
 def reported_cost(workers: Iterable[WorkerState]) -> StepCost:
@@ -22,9 +21,9 @@ def reported_cost(workers: Iterable[WorkerState]) -> StepCost:
             if not 0 < interval_s <= empty_s:
                 interval_s, per_sequence_s = empty_s, empty_s / worker.max_num_sequences
     if rate <= 0:
-        rate, base = _PREFILL_S_PER_TOKEN, _PREFILL_BASE_S
+        rate, base = _ASSUMED.prefill_s_per_token, _ASSUMED.prefill_base_s
     if interval_s <= 0:
-        interval_s, per_sequence_s = _TOKEN_INTERVAL_S, _TOKEN_INTERVAL_S / 256
+        interval_s, per_sequence_s = _ASSUMED.token_interval_s, _ASSUMED.token_interval_s / 256
     return StepCost(base, rate, 0.0, interval_s, 0.0, per_sequence_s)
 
 

@@ -191,8 +191,7 @@ def _short_by_share(view: ClusterView, rules: RoleRules) -> Role | None:
     if not (demand.ttft_share and demand.num_output_tokens and demand.num_prompt_tokens):
         return None
     request, batch = _mean_request(view), _decode_batch(view, rules.slo)
-    num_context = batch * (request.num_prompt_tokens + request.num_output_tokens // 2)
-    decode_s = (request.num_output_tokens - 1) * view.cost.decode_s(batch, num_context)
+    decode_s = (request.num_output_tokens - 1) * view.cost.decode_s(batch, batch * request.num_context_tokens)
     target = view.prefill_s / (view.prefill_s + decode_s)
     return role_ratio.share_signal(demand.ttft_share, 1.0, target)
 

@@ -139,7 +139,8 @@ class RouteBook:
         if not cached or not self._rules.orders.fetches(self._rules.order):
             return Prefixes(cached)
         held = self._prefixes.match(query.block_hashes, is_confirmed=True)  # what is only expected cannot be fetched
-        source = max(sorted(held), key=lambda name: held[name], default="")
+        sources = sorted(held.keys() - query.excluded_worker_ids)  # nor from whom this request has lost already
+        source = max(sources, key=lambda name: held[name], default="")
         return Prefixes(cached, held[source], self._members.get(source).ref) if source else Prefixes(cached)
 
     def _encoders_of(self, num_patches: Sequence[int], now_s: float) -> tuple[Candidate, ...]:

@@ -15,7 +15,7 @@ several times: 2 to 3 ms among 1,000, the others stay under 1 ms.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from penstock.core.policies import routing, routing_baselines, routing_mooncake, routing_xllm
 from penstock.core.policies.routing import RoutingPolicy
@@ -85,10 +85,9 @@ def rank(order: str, asked: Asked, workers: Iterable[WorkerState], now_s: float)
     """Rank prefill and decode candidates; no prefill candidate means there is no route."""
     query, policies = asked.query, asked.policies
     if order == PREDICTED:
-        known = list(workers)
         prefixes = asked.prefixes
-        decision = routing.rank(query, known, prefixes.cached, now_s, policies.routing, prefixes.num_fetchable)
-        return _with_fetches(asked, decision, known) if prefixes.source else Ranking(decision)
+        decision = routing.rank(query, workers, prefixes.cached, now_s, policies.routing, prefixes.num_fetchable)
+        return _with_fetches(asked, decision) if prefixes.source else Ranking(decision)
     pools = routing.able_pools(query, workers, now_s - policies.routing.stale_s)
     if not any(prefill or decode for prefill, decode in pools):
         return Ranking(RoutingDecision(prefill=(), decode=(), disaggregate=False))
@@ -97,23 +96,17 @@ def rank(order: str, asked: Asked, workers: Iterable[WorkerState], now_s: float)
     return _ORDERS[order](asked, prefill, decode)
 
 
-def _with_fetches(asked: Asked, decision: RoutingDecision, workers: _Pool) -> Ranking:
+def _with_fetches(asked: Asked, decision: RoutingDecision) -> Ranking:
     """Name the source of the prefix for every candidate that had better fetch it, as `routing` has priced it."""
-    rates = {worker.ref.worker_id: worker.prefill_s_per_token for worker in workers}
-    policy, source = asked.policies.routing, asked.prefixes.source
+    held, source = asked.prefixes.cached, asked.prefixes.source
     assert source is not None, "somebody holds what is fetched"
-    longest = min(asked.prefixes.num_fetchable, asked.query.num_tokens - 1)
     fetches: dict[str, PrefixFetch] = {}
-    candidates: list[Candidate] = []
     for candidate in decision.prefill:
-        worker_id, num_tokens = candidate.ref.worker_id, longest - candidate.num_cached_tokens
-        saved_s = num_tokens * (rates[worker_id] or policy.prefill_s_per_token)
-        if num_tokens > 0 and policy.fetch_base_s + num_tokens * policy.fetch_s_per_token < saved_s:
+        worker_id = candidate.ref.worker_id
+        num_tokens = candidate.num_cached_tokens - held.get(worker_id, 0)
+        if num_tokens > 0:
             fetches[worker_id] = PrefixFetch(num_tokens, source)
-            candidates.append(replace(candidate, num_cached_tokens=longest))
-        else:
-            candidates.append(candidate)
-    return Ranking(replace(decision, prefill=tuple(candidates)), fetches=fetches)
+    return Ranking(decision, fetches=fetches)
 
 
 def _each(rank_pool: _RankPool) -> _RankPools:
@@ -142,7 +135,8 @@ def _mooncake(asked: Asked, prefill: _Pool, decode: _Pool) -> Ranking:
     }
     if not (prefill and decode):
         return Ranking(RoutingDecision(candidates, (), disaggregate=False), fetches=fetches)
-    return Ranking(RoutingDecision(candidates, routing_baselines.least_load(decode)), fetches=fetches)
+    decodes = routing_baselines.least_load(decode, policies.num_candidates)
+    return Ranking(RoutingDecision(candidates, decodes), fetches=fetches)
 
 
 def _xllm(choose: Callable[..., routing_xllm.PairChoice | None]) -> _RankPools:

@@ -73,6 +73,7 @@ class SequenceBook:
         self._limits = limits
         self.now_s = now_s
         self.in_step: dict[Sequence, None] = {}  # in the batch's order: what is freed first is evicted first
+        self.step_began_s = 0.0  # the last one, not counting a paused one that went on
         self._room_watchers: dict[object, Callable[[], None]] = {}
 
     @property

@@ -15,10 +15,13 @@ Items = tuple[ScheduledSequence, ...]
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """`layers_share` is how much of the model the cohort passes in this step, `is_last` whether it is then through."""
+    """`layers` are those the cohort passes in this step, `layers_share` how much of the model they are, and `is_last`
+    whether it is then through.
+    """
 
     items: Items
     cohort: Items = ()
+    layers: range = range(0)
     layers_share: float = 1.0
     is_first: bool = True
     is_last: bool = True
@@ -32,6 +35,12 @@ class Step:
     def entering(self) -> Items:
         """What this step needs blocks for."""
         return self.items + self.cohort if self.is_first else self.items
+
+    @property
+    def num_whole_tokens(self) -> int:
+        """Tokens through all layers that are as much work."""
+        num_cohort_tokens = sum(item.num_tokens for item in self.cohort)
+        return sum(item.num_tokens for item in self.items) + round(self.layers_share * num_cohort_tokens)
 
     @property
     def ending(self) -> Items:

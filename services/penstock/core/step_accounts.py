@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from penstock.core.measured_costs import MeasuredCosts
 from penstock.core.policies.fairness import TenantCounters, decode_pte, prefill_pte
+from penstock.core.step import Step
 from penstock.core.types import ScheduledSequence, Sequence
 
 # PTE of one generated token, per token of its context: models of 8B to 30B parameters on an H100 have .003 to .006
@@ -56,14 +57,17 @@ class StepAccounts:
         self._present = names
         return self._is_shared
 
-    def enter(self, items: SequenceOf[ScheduledSequence], duration_s: float, ended_s: float) -> None:
-        """A step has run these."""
+    def enter(self, step: Step, duration_s: float, ended_s: float) -> None:
+        """A step has run."""
+        items = step.ending
         num_tokens = sum(item.num_tokens for item in items)
         is_sampled = [item.is_sampled for item in items]
         num_decodes = sum(item.num_tokens == 1 and sampled for item, sampled in zip(items, is_sampled, strict=True))
         self.totals.num_prompt_tokens += num_tokens - num_decodes
         self.totals.busy_s += duration_s
-        if num_decodes < len(items):
+        if step.cohort:
+            self.costs.add_prefill(step.num_whole_tokens, duration_s)
+        elif num_decodes < len(items):
             self.costs.add_prefill(num_tokens, duration_s)
         elif items:
             self.costs.add_decode_step(num_decodes, duration_s)

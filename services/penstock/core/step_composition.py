@@ -7,7 +7,7 @@ from penstock.core.policies import prefill_first
 from penstock.core.policies.batching import BatchLimits, BatchPlan, plan_batch
 from penstock.core.policies.chunk_budget import DecodeLoad, token_budget
 from penstock.core.policies.decode_admission import DecodeBound, DecodeRoom, admit
-from penstock.core.policies.prefill_batch import PrefillBatchLimits, choose_batch
+from penstock.core.policies.prefill_batch import choose_batch
 from penstock.core.policies.victims import in_keeping_order
 from penstock.core.schedule import Batching, Schedule
 from penstock.core.sequence_prefix import match_prefixes
@@ -37,7 +37,7 @@ class Composer:
         """The next step of everything that decodes and of `prompts`, which come as they are to be served."""
         book, cohorts = self._book, self._cohorts
         match_prefixes(prompts, book.waiting, book.pool, self._schedule.limits.max_tokens)
-        if cohorts.is_under_way or cohorts.form(prompts, len(book.running), len(book.running)):
+        if cohorts.is_under_way or (prompts and cohorts.form(prompts, book.num_decoding, len(book.running))):
             return cohorts.next_step(self._plan([]), self._predict())
         items = self._plan(prompts)
         return Step(items) if items else None
@@ -57,6 +57,8 @@ class Composer:
                 self._accounts.totals.num_preemptions += len(plan.preempted)
             sitting_out.update(plan.preempted)
             running = [sequence for sequence in self._running() if sequence not in sitting_out]
+            if self._cohorts.is_under_way:  # prompts are in it, or left out because of it
+                running = [sequence for sequence in running if sequence.num_tokens_to_run <= 1]
             plan = plan_batch(running, (), limits, book.pool.num_free, book.pool.block_size)
         return plan.items
 
@@ -101,8 +103,8 @@ class Composer:
 
     def _in_time_together(self, prompts: list[Sequence]) -> list[Sequence]:
         """Nothing decodes: the most urgent prompt, and those that do not make it late (FlowPrefill)."""
-        limits = PrefillBatchLimits(max_sequences=self._schedule.limits.max_sequences)
-        return list(choose_batch(prompts, self._predict(), self._book.now_s(), limits))
+        max_sequences = self._schedule.limits.max_sequences
+        return list(choose_batch(prompts, self._predict(), self._book.now_s(), max_sequences))
 
     def _bounded(self, decodes: list[Sequence], prompts: list[Sequence]) -> tuple[list[Sequence], list[Sequence], int]:
         """Which decodes and prompts run, and how many tokens, so that the step keeps its objective."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from penstock.core.policies.prefill_preemption import RunningPrefill, should_yield
-from penstock.core.prompt_choice import prompts_in_order
+from penstock.core.prompt_order import prompts_in_order
 from penstock.core.residency import Residency
 from penstock.core.schedule import Schedule
 from penstock.core.sequence_prefix import enter_full_blocks
@@ -48,10 +48,6 @@ class StepPlanner:
         """Who moves KV to the host and back, if anybody does."""
         return self._residency
 
-    @property
-    def num_paused(self) -> int:
-        return len(self._paused)
-
     def begin(self) -> Step | None:
         """What to run now, with its blocks; None when there is nothing that can. A paused step may be resumed."""
         book = self.book
@@ -72,6 +68,7 @@ class StepPlanner:
             step.stall_s = self._residency.take_stall_s()
         starting = [item.sequence for item in step.entering if item.sequence in book.waiting]
         book.begin_step(step.entering)
+        book.step_began_s = book.now_s()
         for sequence in starting:
             self.accounts.start(sequence)
             book.owners[sequence].on_start(sequence)
@@ -80,7 +77,7 @@ class StepPlanner:
     def finish(self, step: Step, tokens: Iterable[SampledToken | None], duration_s: float) -> None:
         """A step has run: enter what it computed and sampled (`tokens` of `step.ending`), and tell the owners."""
         book, end_of, ending = self.book, self._end_of, step.ending
-        self.accounts.enter(ending, step.paused_after_s + duration_s, book.now_s())
+        self.accounts.enter(step, step.paused_after_s + duration_s, book.now_s())
         events: dict[SequenceOwner, list[TokenEvent]] = defaultdict(list)
         for item, token in zip(ending, tokens, strict=True):
             sequence = item.sequence

@@ -162,16 +162,3 @@ def meets(timeline: Timeline, slo: Slo) -> bool:
     if ttft_s is None or e2e_s is None:
         return False
     return ttft_s <= slo.ttft_s and (timeline.tpot_s or 0.0) <= slo.tpot_s and e2e_s <= slo.e2e_s
-
-
-def slo_attainment(timelines: Sequence[Timeline], slo: Slo) -> float:
-    """Share of requests that met their objectives: |met| / |sent|; failed ones count as missed, none sent as 1."""
-    return sum(meets(timeline, slo) for timeline in timelines) / len(timelines) if timelines else 1.0
-
-
-def goodput(timelines: Sequence[Timeline], slo: Slo, duration_s: float) -> float:
-    """Requests per second that met their objectives: |met| / duration (DistServe, arXiv 2401.09670).
-
-    Goodput per GPU, as papers report it, is this at the highest rate that still attains e.g. 90 %, divided by GPUs.
-    """
-    return sum(meets(timeline, slo) for timeline in timelines) / duration_s

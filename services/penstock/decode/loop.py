@@ -10,8 +10,8 @@ from collections.abc import Sequence as SequenceOf
 from penstock.core.errors import PenstockError
 from penstock.core.sequences import SequenceBook, TokenEvent
 from penstock.core.types import ScheduledSequence, Sequence, TokenLogprobs
+from penstock.decode.decoding import Decoding
 from penstock.decode.gateway_streams import GatewayStreams
-from penstock.decode.spans import Decoding
 from penstock.runtime.tracing import OFF, Tracer
 from penstock.wire.messages import Finished, StepOutputs
 
@@ -28,7 +28,6 @@ class Decoder:
         self._now_s = now_s
         self._tracer = tracer
         self._step = 0  # the last one that was told of
-        self._step_ended_s = 0.0
         self._decoding: dict[RequestKey, Decoding] = {}
         self._fresh: dict[Sequence, Decoding] = {}  # those that have gained no token here
 
@@ -43,14 +42,14 @@ class Decoder:
         decoding = Decoding(sequence, self._now_s(), context)
         self._decoding[_key(sequence)] = self._fresh[sequence] = decoding
 
-    def cancel(self, key: RequestKey) -> bool:
+    def cancel(self, key: RequestKey, outcome: str = "cancelled", error: str = "") -> bool:
         """Stop decoding one request; False when it is not decoding here."""
         decoding = self._decoding.pop(key, None)
         if decoding is None:
             return False
         self._fresh.pop(decoding.sequence, None)
         self._book.release(decoding.sequence)
-        decoding.trace(self._tracer, self._now_s(), "cancelled")
+        decoding.trace(self._tracer, self._now_s(), outcome, error)
         return True
 
     def cancel_gateway(self, gateway_id: str) -> None:
@@ -66,7 +65,7 @@ class Decoder:
 
     def fail(self, key: RequestKey, error: PenstockError) -> None:
         """Tell the gateway of one request to resume it elsewhere."""
-        if self.cancel(key):
+        if self.cancel(key, error.code, error.message):
             gateway_id, handle = key
             self.streams.send(gateway_id, StepOutputs(self._step, finished=[Finished(handle, error=error)]))
 
@@ -80,20 +79,15 @@ class Decoder:
 
     def on_tokens(self, step: int, events: SequenceOf[TokenEvent]) -> None:
         self._step = step
-        self._note_first_steps(events)
+        if self._fresh:
+            for event in events:
+                if decoding := self._fresh.pop(event.sequence, None):
+                    decoding.first_step_s = self._book.step_began_s
         by_gateway: dict[str, list[TokenEvent]] = defaultdict(list)
         for event in events:
             by_gateway[event.sequence.request.gateway_id].append(event)
         for gateway_id, gained in by_gateway.items():
             self.streams.send(gateway_id, self._outputs(step, gained))
-
-    def _note_first_steps(self, events: SequenceOf[TokenEvent]) -> None:
-        """A step begins when the one before has ended, or when there is something to run."""
-        began_s, self._step_ended_s = self._step_ended_s, self._now_s()
-        if self._fresh:
-            for event in events:
-                if decoding := self._fresh.pop(event.sequence, None):
-                    decoding.first_step_s = max(decoding.started_s, began_s)
 
     def _outputs(self, step: int, events: SequenceOf[TokenEvent]) -> StepOutputs:
         finished: list[Finished] = []

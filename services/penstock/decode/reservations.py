@@ -122,4 +122,5 @@ class ReservationBook:
 
     @property
     def num_quarantined_blocks(self) -> int:
-        return sum(len(r.sequence.block_ids) for r in self if r.is_revoked)
+        """Those that a peer may still write to, so without the prefix that was cached and that others may share."""
+        return sum(len(r.sequence.block_ids) - r.sequence.num_hashed_blocks for r in self if r.is_revoked)

@@ -21,6 +21,7 @@ class LayerGate:
     is_pause_wanted: bool = False
     num_layers_done: int = 0
     paused: object = None  # what the runner needs to go on; None unless the step is paused
+    ran_s: float = 0.0  # before it was last paused
 
 
 class Runner(Protocol):

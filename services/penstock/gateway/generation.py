@@ -4,6 +4,7 @@ Life of a request: the dispatcher delivers in position order, over any number of
 
     deliver(0) deliver(1) ... deliver(k)   finish(reason) | fail(error)          (dispatcher)
     next_tokens() -> [0..i]  next_tokens() -> [i+1..k]   -> [] | raises error    (reader)
+    stop() | cancel()                                                            (reader, before the end)
 """
 
 import asyncio
@@ -72,10 +73,18 @@ class Generation:
 
     def cancel(self) -> None:
         """Stop the work on every stage at once. Idempotent, and nothing happens once the request has ended."""
-        if self.is_ended:
-            return
+        if not self.is_ended:
+            self.fail(RequestCancelled("The request was cancelled."))
+            self._leave()
+
+    def stop(self) -> None:
+        """As `cancel`, but the reader has all it wants: the request is answered."""
+        if not self.is_ended:
+            self.finish(FinishReason.STOP)
+            self._leave()
+
+    def _leave(self) -> None:
         self._pending.clear()
-        self.fail(RequestCancelled("The request was cancelled."))
         if self._on_cancel is not None:
             self._on_cancel()
 

@@ -3,15 +3,13 @@
 Units are base units. No label carries a request id, a worker's incarnation or anything else that grows without bound.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from penstock.core.histogram import Histogram
 from penstock.core.timeline import Stage, Timeline
-from penstock.runtime.metrics import Metrics, MetricSpec, counter, gauge, histogram, render
+from penstock.runtime.metrics import AtScrape, Metrics, MetricSpec, counter, gauge, histogram
 
 TTFT_BUCKETS_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 60)
 ITL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5)
@@ -45,8 +43,8 @@ class GatewayMetrics:
     def watch_load(self, num_requests: Callable[[], float], num_waiting: Callable[[], float]) -> None:
         """Report the dispatcher's load when scraped: requests it holds, and those of them that wait for a worker."""
         label = (self._model_name,)
-        self.registry.register(_AtScrape(RUNNING, label, lambda: num_requests() - num_waiting()))
-        self.registry.register(_AtScrape(WAITING, label, num_waiting))
+        self.registry.register(AtScrape(RUNNING, lambda: [(label, num_requests() - num_waiting())]))
+        self.registry.register(AtScrape(WAITING, lambda: [(label, num_waiting())]))
 
     def observe_stages(self, timeline: Timeline) -> None:
         """Once per sequence, when it has ended."""
@@ -202,15 +200,3 @@ class GatewayMetrics:
     def _tokens(self, name: str, meaning: str) -> Histogram:
         spec = histogram(f"vllm:{name}", "tokens", meaning, _MODEL, bounds=TOKEN_BUCKETS)
         return self._metrics.histogram(spec, self._model_name)
-
-
-class _AtScrape(Collector):
-    """A gauge that is read when it is wanted."""
-
-    def __init__(self, spec: MetricSpec, labels: tuple[str, ...], read: Callable[[], float]) -> None:
-        self._spec = spec
-        self._labels = labels
-        self._read = read
-
-    def collect(self) -> Iterable[Metric]:
-        yield render(self._spec, [(self._labels, self._read())])

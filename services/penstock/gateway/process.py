@@ -5,13 +5,13 @@ import contextlib
 import gc
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
 
 from penstock.core.errors import InvalidSettings
-from penstock.core.policies.scenario_groups import parse_rule
+from penstock.core.policies.scenario_groups import GroupRule, parse_rule, tenants_of
 from penstock.core.timeline import Slo
 from penstock.gateway.api.app import App
 from penstock.gateway.api.auth import ApiKeys
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
     """Serve until `stop`, then take nothing new and let open answers end within the drain timeout."""
     model = load_model_folder(Path(settings.model), settings.served_model_name, int(clock.wall_s()))
+    rules = tuple(map(parse_rule, settings.group_rules))
     registry = process_registry()
     metrics = GatewayMetrics(registry, model.name)
     listener = _listen(settings.host, settings.port)
@@ -53,7 +54,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
         channels = Channels(load_tls(settings.tls_folder))
         stack.push_async_callback(channels.close)
         tracer = stack.enter_context(tracing("gateway", settings.gateway_id, registry))
-        dispatcher = _dispatcher(settings, Watch(metrics, tracer), channels)
+        dispatcher = _dispatcher(settings, rules, Watch(metrics, tracer), channels)
         stack.push_async_callback(dispatcher.close)
         metrics.watch_load(lambda: dispatcher.num_requests, lambda: dispatcher.num_waiting)
         images = _images(settings, model, metrics)
@@ -64,14 +65,14 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> int:
             model=model,
             dispatcher=dispatcher,
             metrics=metrics,
-            keys=ApiKeys(settings.api_keys),
+            keys=ApiKeys(settings.api_keys, tenants_of(rules)),
             limits=ApiLimits(settings.default_max_tokens, settings.max_body_bytes, settings.max_num_choices),
             now_s=clock.now_s,
             wall_s=clock.wall_s,
             is_stopping=stop.is_set,
             requests=RequestLog(metrics),
             tracer=tracer,
-            objectives=Slo(settings.slo_ttft_s, settings.slo_tpot_s),
+            objectives=Slo(settings.ttft_slo_s, settings.tpot_slo_s),
             images=images,
         )
         await dispatcher.start()
@@ -89,8 +90,9 @@ def _images(settings: GatewaySettings, model: ServedModel, metrics: GatewayMetri
     return ImageReader(model.vision, limits, fetcher, metrics, clock.now_s)
 
 
-def _dispatcher(settings: GatewaySettings, watch: Watch, channels: Channels) -> GroupedDispatcher:
-    rules = tuple(map(parse_rule, settings.group_rules))
+def _dispatcher(
+    settings: GatewaySettings, rules: Sequence[GroupRule], watch: Watch, channels: Channels
+) -> GroupedDispatcher:
     limits = DispatchLimits(
         give_up_s=settings.max_queue_s,
         max_num_waiting=settings.max_num_queued,
@@ -134,7 +136,7 @@ async def serve_http(app: App, listener: socket.socket, stop: asyncio.Event, dra
     server = _HttpServer(config)
     host, port = listener.getsockname()[:2]
     async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(sockets=[listener]))
+        serving = group.create_task(server.serve(sockets=[listener]))
         feeding = group.create_task(app.feed.run())
         # what lives now lives for ever; collections need not look at it
         gc.collect()
@@ -142,6 +144,7 @@ async def serve_http(app: App, listener: socket.socket, stop: asyncio.Event, dra
         log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await stop.wait()
         server.should_exit = True
+        await serving  # viewers of the feed look at `stop` when it beats
         feeding.cancel()
 
 

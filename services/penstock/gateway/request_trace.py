@@ -42,7 +42,7 @@ class RequestTrace:
             self._tracer.record(FinishedSpan(begun.context, stage, kind, begun.began_s, now_s))
 
     def end_attempt(self, attempt: Attempt, begun: Begun, error: PenstockError | None) -> None:
-        """From the offer to whatever became of it; a refusal is no error."""
+        """From the offer to whatever became of it; a refusal is no error, nor is a reader that has enough."""
         if begun.context is None:
             return
         decode = attempt.decode.ref.worker_id if attempt.decode else ""
@@ -52,7 +52,7 @@ class RequestTrace:
             "penstock.decode_worker": decode,
             "penstock.outcome": error.code if error else "finished",
         }
-        sentence = error.message if error and not attempt.is_refused else ""
+        sentence = error.message if error and error.http_status >= 500 and not attempt.is_refused else ""
         span = FinishedSpan(
             begun.context, "attempt", SpanKind.CLIENT, begun.began_s, self._now_s(), attributes, sentence
         )

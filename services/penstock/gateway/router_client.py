@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class RouterClient:
-    """One stream, made anew for ever. `is_changed` is set whenever membership was heard."""
+    """One stream, made anew for ever. `on_membership` is called whenever membership was heard."""
 
     def __init__(
         self, me: Hello, group: str, network: Network, limits: DispatchLimits, now_s: Callable[[], float]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from penstock.core.errors import PenstockError, Refused, RequestCancelled, TransferFailed, WorkerLost
+from penstock.core.timeline import Stage
 from penstock.core.types import Request, Sequence, WorkerRef
 from penstock.transfer.peer_link import PeerLink
 from penstock.wire.messages import Commit, Reserve, Reserved, StageSpan
@@ -127,8 +128,8 @@ class Handoff:
             link.release(reservation_id)
         now_s = self._now_s()
         return link.ref, [
-            StageSpan("reserve", now_s - began_s, now_s - reserved_s),
-            StageSpan("transfer", now_s - reserved_s, 0.0),
+            StageSpan(Stage.RESERVE, now_s - began_s, now_s - reserved_s),
+            StageSpan(Stage.TRANSFER, now_s - reserved_s, 0.0),
         ]
 
     async def _transfer(self, link: PeerLink, reserved: Reserved) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from penstock.core.embeddings import wanted_images
 from penstock.core.errors import PenstockError, StaleAttempt
 from penstock.core.sequences import SequenceBook, TokenEvent
+from penstock.core.timeline import Stage
 from penstock.core.types import ScheduledSequence, Sequence, WorkerRef
 from penstock.prefill.handoff import Handoff, HandoffLimits
 from penstock.runtime.outbox import Outbox
@@ -40,6 +41,11 @@ class Prefill:
     outbox: Outbox[PrefillEvents]
     handoff: Handoff | None
     started_s: float = 0.0
+
+
+def is_local(start: PrefillStart, me: WorkerRef) -> bool:
+    """Whether it is decoded in place: this worker is the best candidate, or there is none."""
+    return not start.decode_candidates or start.decode_candidates[0].worker_id == me.worker_id
 
 
 class Prefiller:
@@ -75,19 +81,19 @@ class Prefiller:
     def start(self, start: PrefillStart, outbox: Outbox[PrefillEvents]) -> None:
         """Accept or refuse at once, into `outbox`."""
         request = start.request
-        remote = [ref for ref in start.decode_candidates if ref.worker_id != self.me.worker_id]
-        is_local = not remote or start.decode_candidates[0].worker_id == self.me.worker_id
+        stays = is_local(start, self.me)
         try:
             if (request.gateway_id, request.handle) in self._prefills:
                 raise StaleAttempt(f"Attempt {request.attempt} of {request.request_id} is here already.")
-            sequence = self._book.accept(request, self, is_prefill_only=not is_local)
+            sequence = self._book.accept(request, self, is_prefill_only=not stays)
         except PenstockError as refusal:
             log.debug("refused: %s", refusal.message, extra={"request_id": request.request_id})
             outbox.put(PrefillEvents(refused=[PrefillEnded(request.handle, refusal)]))
             self._book.when_there_is_room(outbox, lambda: _announce_room(outbox))
             return
         handoff = None
-        if not is_local:
+        if not stays:
+            remote = [ref for ref in start.decode_candidates if ref.worker_id != self.me.worker_id]
             handoff = Handoff(sequence, remote, self._links.get, self._new_reservation_id, self._limits, self._now_s)
         self._prefills[request.gateway_id, request.handle] = Prefill(sequence, outbox, handoff)
         wanted = wanted_images(sequence)
@@ -175,7 +181,7 @@ class Prefiller:
     def _spans(self, prefill: Prefill) -> list[StageSpan]:
         now_s = self._now_s()
         queued_ago_s, started_ago_s = now_s - prefill.sequence.arrived_s, now_s - prefill.started_s
-        return [StageSpan("queue", queued_ago_s, started_ago_s), StageSpan("prefill", started_ago_s, 0.0)]
+        return [StageSpan(Stage.QUEUE, queued_ago_s, started_ago_s), StageSpan(Stage.PREFILL, started_ago_s, 0.0)]
 
     async def _hand_over(self, prefill: Prefill, handoff: Handoff) -> None:
         handle = prefill.sequence.request.handle

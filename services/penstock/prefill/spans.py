@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from penstock.core.timeline import Stage
-from penstock.core.types import WorkerRef
+from penstock.core.types import Request, WorkerRef
+from penstock.prefill.loop import is_local
 from penstock.runtime.tracing import Attribute, FinishedSpan, SpanContext, SpanKind, Tracer
 from penstock.wire.messages import PrefillEvents, PrefillStart, StageSpan
 
@@ -16,7 +17,7 @@ class _Traced:
     context: SpanContext
     transfer: SpanContext | None  # None: decoded in place
     began_s: float
-    start: PrefillStart
+    request: Request
 
 
 class PrefillSpans:
@@ -32,9 +33,8 @@ class PrefillSpans:
         context = self._tracer.below(start.request.traceparent)
         if context is None:
             return start
-        is_local = start.decode_candidates[0].worker_id == me.worker_id
-        transfer = None if is_local else self._tracer.child(context)
-        self._open[start.request.handle] = _Traced(context, transfer, self._now_s(), start)
+        transfer = None if is_local(start, me) else self._tracer.child(context)
+        self._open[start.request.handle] = _Traced(context, transfer, self._now_s(), start.request)
         return replace(start, request=replace(start.request, traceparent=(transfer or context).traceparent))
 
     def hear(self, events: PrefillEvents) -> None:
@@ -75,7 +75,7 @@ class PrefillSpans:
         traced = self._open.pop(handle, None)
         if traced is None:
             return
-        request = traced.start.request
+        request = traced.request
         attributes: dict[str, Attribute] = {
             "penstock.request_id": request.request_id,
             "penstock.attempt": request.attempt,

@@ -49,11 +49,6 @@ class Channels:
         options = (*_OPTIONS, ("grpc.ssl_target_name_override", PEER_NAME))
         return grpc.aio.secure_channel(address, self._tls.client, options=options)
 
-    async def drop(self, address: str) -> None:
-        """Close the channel of a worker that has left for good, cancelling its calls."""
-        if channel := self._channels.pop(address, None):
-            await channel.close(None)
-
     async def close(self) -> None:
         """Close every channel, cancelling what is still in flight."""
         while self._channels:

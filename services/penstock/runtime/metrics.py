@@ -118,8 +118,16 @@ class Numbers(_Family[Number]):
 class Histograms(_Family[Histogram]):
     """A histogram."""
 
-    def observe(self, *values: str, value: float) -> None:
-        self.of(*values).observe(value)
+
+class AtScrape(Collector):
+    """A counter or a gauge that is read when it is wanted: its label values and numbers."""
+
+    def __init__(self, spec: MetricSpec, read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]) -> None:
+        self._spec = spec
+        self._read = read
+
+    def collect(self) -> Iterable[Metric]:
+        yield render(self._spec, self._read())
 
 
 class Metrics:

@@ -1,32 +1,33 @@
 """Exports spans by OTLP over HTTP in its JSON encoding, which collectors, Jaeger and Tempo take on port 4318.
 
 A thread of its own sends what has gathered, once a second; a collector that is away costs spans, never a request. The
-standard variables are honoured: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER (and _ARG), OTEL_SDK_DISABLED.
+standard variables are honoured: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_PROTOCOL,
+OTEL_EXPORTER_OTLP_TRACES_ENDPOINT and _PROTOCOL, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER (and _ARG),
+OTEL_SDK_DISABLED.
 """
 
+import http.client
 import logging
 import threading
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import orjson
 from prometheus_client import CollectorRegistry
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from penstock import __version__
 from penstock.core.errors import InvalidSettings
 from penstock.runtime import clock
-from penstock.runtime.metrics import counter, render
+from penstock.runtime.metrics import AtScrape, counter
 from penstock.runtime.settings import otel_environment
 from penstock.runtime.tracing import OFF, Attribute, FinishedSpan, Tracer
 
 TRACES_PATH = "/v1/traces"
+PROTOCOLS = ("http/json", "http/protobuf")
 MAX_NUM_WAITING = 16384  # spans; more are dropped
 MAX_NUM_PER_MESSAGE = 512
 FLUSH_INTERVAL_S = 1.0
@@ -56,20 +57,34 @@ class TraceTarget:
 
 def trace_target(env: Mapping[str, str]) -> TraceTarget | None:
     """From the standard variables; None: traces are off."""
-    base = env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-    url = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")
-    if not url and base:
+    endpoint = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    url = env.get(endpoint, "")
+    if not url and (base := env.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")):
+        endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
         url = base.rstrip("/") + TRACES_PATH
     if not url or env.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if not url.startswith(("http://", "https://")):
-        raise InvalidSettings("OTEL_EXPORTER_OTLP_ENDPOINT", url, "must begin with http:// or https://")
+        raise InvalidSettings(endpoint, url, "must begin with http:// or https://")
+    _check_protocol(env)
     return TraceTarget(
         url=url,
         headers=_pairs(env.get("OTEL_EXPORTER_OTLP_HEADERS", "")),
         resource=_pairs(env.get("OTEL_RESOURCE_ATTRIBUTES", "")),
         sampled_share=_sampled_share(env),
     )
+
+
+def _check_protocol(env: Mapping[str, str]) -> None:
+    """gRPC is not spoken. JSON is sent for http/protobuf too, the default of most SDKs: whoever sets that means the
+    port for HTTP, and what listens there takes both.
+    """
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    name = next((name for name in names if env.get(name)), "")
+    if name and env[name] not in PROTOCOLS:
+        raise InvalidSettings(
+            name, env[name], f"must be {' or '.join(PROTOCOLS)}; the collector's port for HTTP is 4318"
+        )
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -100,8 +115,11 @@ def post_to(target: TraceTarget) -> Post:
 
     def post(body: bytes) -> None:
         request = urllib.request.Request(target.url, body, headers)
-        with urllib.request.urlopen(request, timeout=POST_TIMEOUT_S) as answer:
-            answer.read()
+        try:
+            with urllib.request.urlopen(request, timeout=POST_TIMEOUT_S) as answer:
+                answer.read()
+        except http.client.HTTPException as error:  # such as the greeting of a port for gRPC
+            raise OSError(f"no HTTP answer: {error!r}") from error
 
     return post
 
@@ -199,16 +217,6 @@ def _value(value: Attribute) -> dict[str, object]:
     return {_VALUE_NAMES[kind]: value}
 
 
-class _SpanCounts(Collector):
-    """How many spans went out."""
-
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-
-    def collect(self) -> Iterable[Metric]:
-        yield render(SPANS, self._exporter.samples())
-
-
 @contextmanager
 def tracing(service: str, instance: str, registry: CollectorRegistry) -> Iterator[Tracer]:
     """The tracer of a process; off unless the environment names a collector."""
@@ -225,7 +233,7 @@ def tracing(service: str, instance: str, registry: CollectorRegistry) -> Iterato
     }
     exporter = SpanExporter(resource, post_to(target), clock.wall_s() - clock.now_s())
     exporter.start()
-    registry.register(_SpanCounts(exporter))
+    registry.register(AtScrape(SPANS, exporter.samples))
     log.info("traces go to %s", target.url)
     try:
         yield Tracer(exporter.put, target.sampled_share)

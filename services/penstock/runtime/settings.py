@@ -21,6 +21,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import yaml
 
 from penstock.core.errors import InvalidSettings
+from penstock.core.policies.prefill_order import ORDERS as PREFILL_ORDERS
+from penstock.core.pools import Steering
 from penstock.core.role_controller import POLICIES as ROLE_POLICIES
 from penstock.core.routing_orders import ORDERS
 from penstock.runtime.setting_values import constraint_of, generated, parse, setting
@@ -31,7 +33,6 @@ _PARENT_PID = "PENSTOCK_PARENT_PID"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 IMAGE_URLS = ("none", "public", "any")
-PREFILL_ORDERS = ("urgency", "slack_edf", "remaining_work", "sjf", "fcfs")
 
 
 def _unique_id() -> str:
@@ -64,8 +65,10 @@ class GatewaySettings:
     api_keys: tuple[str, ...] = setting((), "accepted bearer tokens, KEY or TENANT:KEY; none: everyone", is_secret=True)
     drain_timeout_s: float = setting(10.0, "how long open streams may finish after SIGTERM", minimum=0)
     tls_folder: str = setting("", "folder with tls.crt, tls.key and ca.crt: mutual TLS between processes")
-    slo_ttft_s: float = setting(1.0, "objective that attainment is counted against; headers go first", minimum=0)
-    slo_tpot_s: float = setting(0.1, "the same for the mean time per token after the first", minimum=0)
+    ttft_slo_s: float = setting(
+        1.0, "objective of time to first token, for counting who was served in time; headers go first", minimum=0.001
+    )
+    tpot_slo_s: float = setting(0.1, "objective of time per output token, likewise", minimum=0.001)
     log_level: str = setting("info", "least severe lines to write", choices=LOG_LEVELS)
     log_format: str = setting("text", "text for people, json for collectors", choices=LOG_FORMATS)
 
@@ -93,7 +96,7 @@ class SchedulerSettings:
     kubernetes_pools: tuple[str, ...] = setting((), "pools to scale there, as GROUP/ROLE/DEPLOYMENT")
     role_policy: str = setting("combined", "which flips role control proposes", choices=tuple(ROLE_POLICIES))
     max_workers: int = setting(0, "workers a group may be scaled to by itself; 0: it is not", minimum=0)
-    steering: str = setting("auto", "what role control may do", choices=("auto", "observe", "pinned"))
+    steering: str = setting("auto", "what role control may do", choices=tuple(Steering))
     ray_address: str = setting("local", "'local' starts Ray here; 'auto' or host:port joins a cluster")
     num_ray_cpus: int = setting(1, "CPUs a locally started Ray offers to tasks", minimum=1)
     metrics_address: str = setting("127.0.0.1:0", "host:port of /metrics; port 0: a free one")
@@ -124,7 +127,7 @@ class WorkerSettings:
     kv_memory_bytes: int = setting(2**30, "size of the KV pool, such as 4GiB", minimum=2**20)
     max_num_sequences: int = setting(256, "sequences running at once", minimum=1)
     max_batch_tokens: int = setting(2048, "tokens of one step; longer prompts run in chunks", minimum=16)
-    prefill_order: str = setting("urgency", "which prompts come first", choices=PREFILL_ORDERS)
+    prefill_order: str = setting("urgency", "which prompts come first", choices=tuple(PREFILL_ORDERS))
     tpot_slo_s: float = setting(0.0, "what a step with decodes may take; 0: its tokens alone bound it", minimum=0)
     transports: tuple[str, ...] = setting(
         ("ucx", "shared_memory", "tcp"), "transports KV may take", choices=("ucx", "shared_memory", "tcp")
@@ -232,8 +235,8 @@ def otel_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
-def bench_api_key() -> str:
-    """What `penstock bench` sends where no flag names a key: flags are shown by `ps`."""
+def gateway_api_key() -> str:
+    """What the commands that talk to a gateway send where no flag names a key: flags are shown by `ps`."""
     return os.environ.get("PENSTOCK_API_KEY", "")
 
 

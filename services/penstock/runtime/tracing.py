@@ -72,10 +72,6 @@ class Tracer:
         self._sampled_share = sampled_share
         self._random = random.Random()
 
-    @property
-    def is_on(self) -> bool:
-        return self._export is not None
-
     def root(self, traceparent: str) -> SpanContext | None:
         """For a request that comes from outside: below the caller's span, which decides whether it is recorded, or new.
 

@@ -96,7 +96,7 @@ class GroupRouter:
     async def summary(self) -> GroupSummary:
         await self._started
         for timekeeper in self._timekeepers:
-            if timekeeper.done():  # leases would never end
+            if timekeeper.done():  # leases would never end, or capacity would stay as it is
                 timekeeper.result()
         workers = self._router.workers
         return GroupSummary(

@@ -29,7 +29,7 @@ from penstock.wire.control_messages import DrainRequest
 
 KUBERNETES = "kubernetes"
 
-_DRAIN_TIMEOUT_S = 60.0  # of a worker that is scaled away
+_DRAIN_TIMEOUT_S = 60.0  # of a worker that is scaled away or replaced
 _CALL_TIMEOUT_S = 5.0
 
 
@@ -48,7 +48,7 @@ class Capacity:
         self._orders = PoolOrders(lambda: router.workers, scaler, self._channels, self._on_order)
         scale_rules = ScaleRules(settings.max_workers, slo=rules.slo)
         self._pools = PoolControl(router, self._control, scale_rules, now_s)
-        self._service = ControlService(self._orders, self._control)
+        self._service = ControlService(router.group, self._orders, self._control)
 
     def register(self, server: grpc.aio.Server) -> None:
         self._service.register(server)

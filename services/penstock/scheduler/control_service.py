@@ -5,13 +5,14 @@ from typing import Any
 import grpc
 
 from penstock.core.errors import PenstockError
+from penstock.core.policies.pool_changes import PoolChange
 from penstock.runtime import rpc
 from penstock.scheduler.pool_orders import PoolOrders
 from penstock.scheduler.role_control import RoleControl
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import (
+    FlipOrderRequest,
     FlipResponse,
-    MoveRequest,
     RolloutRequest,
     RolloutResponse,
     ScaleRequest,
@@ -28,35 +29,37 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ControlService:
     """Answers a refusal as an error with its sentence."""
 
-    def __init__(self, orders: PoolOrders, control: RoleControl) -> None:
+    def __init__(self, group: str, orders: PoolOrders, control: RoleControl) -> None:
+        self._group = group
         self._orders = orders
         self._control = control
 
     def register(self, server: grpc.aio.Server) -> None:
-        control_stubs.add_control(server, self.scale, self.move, self.steer, self.rollout)
+        control_stubs.add_control(server, self.scale, self.flip, self.steer, self.rollout)
 
     async def scale(self, request: ScaleRequest, context: Context) -> ScaleResponse:
         try:
-            changes = await self._orders.scale(request.targets, is_dry_run=request.is_dry_run)
-        except PenstockError as error:
-            await rpc.abort(context, error)
-        for change in changes:
-            if not request.is_dry_run and change.num_before != change.num_after:
-                said = f"{change.num_before} to {change.num_after} workers"
-                self._control.note(change.role.value, said, ORDERED, "done")
-        return ScaleResponse(changes)
-
-    async def move(self, request: MoveRequest, context: Context) -> FlipResponse:
-        try:
-            answer = await self._orders.flip(
-                request.worker_id, request.role, group=request.group, is_dry_run=request.is_dry_run
+            return ScaleResponse(
+                await self._orders.scale(request.targets, is_dry_run=request.is_dry_run, on_begun=self._note_scaled)
             )
         except PenstockError as error:
             await rpc.abort(context, error)
-        if not request.is_dry_run and (request.group or answer.previous_role is not request.role):
-            moves = f", moving to group {request.group}" if request.group else ""
-            change = f"{answer.previous_role.value} to {request.role.value}{moves}"
-            self._control.note(request.worker_id, change, ORDERED, "done")
+
+    async def flip(self, request: FlipOrderRequest, context: Context) -> FlipResponse:
+        group = "" if request.group == self._group else request.group  # it is there already
+        try:
+            answer = await self._orders.flip(
+                request.worker_id, request.role, group=group, is_dry_run=request.is_dry_run
+            )
+        except PenstockError as error:
+            await rpc.abort(context, error)
+        changes = []
+        if answer.previous_role is not request.role:
+            changes.append(f"{answer.previous_role.value} to {request.role.value}")
+        if group:
+            changes.append(f"moving to group {group}")
+        if changes and not request.is_dry_run:
+            self._control.note(request.worker_id, ", ".join(changes), ORDERED, "done")
         return answer
 
     async def steer(self, request: SteerRequest, context: Context) -> SteerResponse:
@@ -67,3 +70,7 @@ class ControlService:
             return RolloutResponse(self._orders.begin_rollout(request.roles, is_dry_run=request.is_dry_run))
         except PenstockError as error:
             await rpc.abort(context, error)
+
+    def _note_scaled(self, change: PoolChange) -> None:
+        said = f"{change.num_before} to {change.num_after} workers"
+        self._control.note(change.role.value, said, ORDERED, "done")

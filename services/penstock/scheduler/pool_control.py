@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _RATE_WINDOW_S = 30.0
 _SETTLES_S = 60.0  # a worker that was ordered loads its weights meanwhile: do not order it again
 
-OrderScale = Callable[[Sequence[tuple[Role, int]]], Awaitable[object]]  # tells of it, and raises why it could not be
+OrderScale = Callable[[Sequence[tuple[Role, int]]], Awaitable[object]]  # raises why it could not be carried out
 
 
 class PoolControl:
@@ -40,7 +40,7 @@ class PoolControl:
         rate = self._arrival_rate(now_s)
         if self._control.steering is Steering.PINNED or now_s - self._ordered_s < _SETTLES_S:
             return
-        workers = [worker for worker in self._router.workers if worker.role is not Role.ENCODER]  # they cannot change
+        workers = self._router.language_workers
         view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, rate, self._states, now_s, self.rules)
         self._states = decision.states

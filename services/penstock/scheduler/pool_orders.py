@@ -8,10 +8,10 @@ A rollout goes on after its answer, one worker at a time:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from penstock.core.errors import ChangeRefused, PenstockError
+from penstock.core.errors import ChangeRefused, InternalError, PenstockError
 from penstock.core.policies.pool_changes import PoolChange, plan_flip, plan_scale
 from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.runtime import rpc
@@ -42,20 +42,30 @@ class PoolOrders:
         self._one_at_a_time = asyncio.Lock()
         self._rollout: asyncio.Task[None] | None = None
 
-    async def scale(self, targets: Sequence[tuple[Role, int]], *, is_dry_run: bool = False) -> list[PoolChange]:
-        """Begin to give each role its count. Whoever orders it tells of it."""
-        async with self._one_at_a_time:
+    async def scale(
+        self,
+        targets: Sequence[tuple[Role, int]],
+        *,
+        is_dry_run: bool = False,
+        on_begun: Callable[[PoolChange], None] = lambda change: None,
+    ) -> list[PoolChange]:
+        """Begin to give each role its count. Whoever orders it tells of it; `on_begun` hears of each role, even when
+        the next one fails."""
+        async with self._alone(is_dry_run):
             changes, refusal = plan_scale(targets, self._workers())
             if refusal is not None:
                 raise refusal
+            begun: list[PoolChange] = []
             for change in changes:
                 if not is_dry_run and change.num_before != change.num_after:
-                    await self._resize(change)
+                    await self._resize(change, begun)
+                    begun.append(change)
+                    on_begun(change)
             return changes
 
     async def flip(self, worker_id: str, role: Role, *, group: str = "", is_dry_run: bool = False) -> FlipResponse:
         """Give one worker another role, now, or another group, once it is idle. Whoever orders it tells of it."""
-        async with self._one_at_a_time:
+        async with self._alone(is_dry_run):
             worker, refusal = plan_flip(worker_id, role, self._workers(), leaves=bool(group))
             if worker is None or refusal is not None:
                 raise refusal or ChangeRefused(f"There is no worker '{worker_id}'.")
@@ -68,9 +78,9 @@ class PoolOrders:
 
     def begin_rollout(self, roles: Sequence[Role], *, is_dry_run: bool = False) -> list[str]:
         """Begin to replace workers one by one; returns who will be, in order."""
-        if self._rollout is not None and not self._rollout.done():
-            raise ChangeRefused("A rollout is under way already; wait for its end.")
-        chosen = [worker.ref for worker in self._workers() if not roles or worker.role in roles]
+        self._refuse_during_rollout()
+        serving = (worker for worker in self._workers() if not worker.is_draining)
+        chosen = [worker.ref for worker in serving if not roles or worker.role in roles]
         if not is_dry_run:
             self._rollout = asyncio.create_task(self._roll(chosen))
         return [ref.worker_id for ref in chosen]
@@ -82,11 +92,31 @@ class PoolOrders:
             with suppress(asyncio.CancelledError):
                 await self._rollout
 
-    async def _resize(self, change: PoolChange) -> None:
-        if change.num_to_start:
-            await self._scaler.grow(change.role, change.num_to_start)
-        else:
-            await self._scaler.shrink(change.ending)
+    @asynccontextmanager
+    async def _alone(self, is_dry_run: bool) -> AsyncIterator[None]:
+        """While no other order is carried out. A rollout is not waited for: it takes minutes. A dry run minds none."""
+        if is_dry_run:
+            yield
+            return
+        self._refuse_during_rollout()
+        async with self._one_at_a_time:
+            yield
+
+    def _refuse_during_rollout(self) -> None:
+        if self._rollout is not None and not self._rollout.done():
+            raise ChangeRefused("A rollout is under way; wait for its end.")
+
+    async def _resize(self, change: PoolChange, begun: Sequence[PoolChange]) -> None:
+        try:
+            if change.num_to_start:
+                await self._scaler.grow(change.role, change.num_to_start)
+            else:
+                await self._scaler.shrink(change.ending)
+        except PenstockError as error:
+            if not begun:
+                raise
+            told = ", ".join(f"{one.role.value} {one.num_before} to {one.num_after}" for one in begun)
+            raise InternalError(f"{change.role.value}: {error.message} Begun before that: {told}.") from error
 
     async def _roll(self, refs: Sequence[WorkerRef]) -> None:
         for ref in refs:

@@ -62,7 +62,7 @@ class RoleControl:
         if self.steering is Steering.PINNED:
             self._state = FlipState()
             return
-        workers = [worker for worker in self._router.workers if worker.role is not Role.ENCODER]  # they cannot change
+        workers = self._router.language_workers
         view = ClusterView(workers, self._router.demand(), reported_cost(workers))
         decision = decide(view, wished, self._state, self._now_s(), self.rules)
         self._state = decision.state

@@ -5,12 +5,13 @@ Takes part in "route". `core.route_book` knows and decides; here are the clock, 
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from penstock.core.demand import Demand, DemandMeter
 from penstock.core.membership import Heard
 from penstock.core.pools import Flip, RolesView
 from penstock.core.route_book import RouteBook, RouteRules
-from penstock.core.types import GatewayLoad, RouteQuery, WorkerState
+from penstock.core.types import GatewayLoad, Role, RouteQuery, WorkerState
 from penstock.runtime import clock
 from penstock.wire.messages import HeartbeatRequest, MembershipView, RouteAnswer
 
@@ -25,7 +26,7 @@ class Router:
         self.group = group
         self._now_s = now_s
         self._book = RouteBook(rules or RouteRules())
-        self.num_arrived = 0  # requests at all gateways, refused ones too
+        self.num_arrived = 0  # requests at all gateways since each was first heard, refused ones too
         self._meter = DemandMeter()
         self._gateway_loads: dict[str, GatewayLoad] = {}
         self._wished: Flip | None = None
@@ -36,6 +37,11 @@ class Router:
         return self._book.workers
 
     @property
+    def language_workers(self) -> list[WorkerState]:
+        """Those that can be flipped into each other. An encoder holds other weights and measures other costs."""
+        return [worker for worker in self._book.workers if worker.role is not Role.ENCODER]
+
+    @property
     def num_prefix_hashes(self) -> int:
         return self._book.num_prefix_hashes
 
@@ -44,18 +50,16 @@ class Router:
 
     def hear_gateway(self, gateway_id: str, load: GatewayLoad) -> None:
         """Take in what only a gateway knows of the load."""
-        before = self._gateway_loads.get(gateway_id, GatewayLoad())
-        self._meter.told(before, load)
-        self.num_arrived += max(0, load.num_arrived - before.num_arrived)
+        before = self._gateway_loads.get(gateway_id)
+        self._meter.told(before or GatewayLoad(), load)
+        if before is not None:  # the first report counts the gateway's whole life, which may be longer than ours
+            self.num_arrived += max(0, load.num_arrived - before.num_arrived)
         self._gateway_loads[gateway_id] = load
 
-    def forget_gateway(self, gateway_id: str) -> None:
-        self._gateway_loads.pop(gateway_id, None)
-
-    @property
-    def states(self) -> list[WorkerState]:
-        """The members with what has been routed to them since they last described themselves."""
-        return self._book.states
+    def gateway_left(self, gateway_id: str) -> None:
+        """Nobody waits there any more. Its counts are kept: they go on where they were when it comes back."""
+        if (load := self._gateway_loads.get(gateway_id)) is not None:
+            self._gateway_loads[gateway_id] = replace(load, num_waiting=0)
 
     def demand(self) -> Demand:
         """What recent requests were like, and how many wait at gateways."""

@@ -107,7 +107,7 @@ class RouterService:
                 if call.load is not None:
                     self._router.hear_gateway(gateway_id, call.load)
         finally:
-            self._router.forget_gateway(gateway_id)
+            self._router.gateway_left(gateway_id)
             log.info("%s disconnected", gateway_id)
             outbox.close()
 

@@ -1,4 +1,4 @@
-"""Who starts and ends worker processes on the router's behalf: a Pools service (`penstock up`), or nobody.
+"""Who starts and ends worker processes on the router's behalf: a Pools service (`penstock up`), Kubernetes, or nobody.
 
 Every call returns when the change has begun; that it is done shows in the membership. Raises `ChangeRefused` with a
 sentence for the operator, or `WorkerLost` when whoever should act does not answer.

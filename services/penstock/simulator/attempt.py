@@ -25,7 +25,6 @@ class Attempt:
         "candidate",
         "decode",
         "decode_refs",
-        "has_first_token",
         "is_accepted",
         "is_over",
         "is_refused",
@@ -50,7 +49,7 @@ class Attempt:
         self.num_patches = 0  # of images that no encoder has encoded
         self.decode: WorkerRef | None = None
         self.blamed: Collection[WorkerRef] = (candidate.ref,)
-        self.is_accepted = self.is_refused = self.is_over = self.has_first_token = False
+        self.is_accepted = self.is_refused = self.is_over = False
         self._on_verdict = on_verdict
         self._on_end = on_end
 
@@ -75,7 +74,6 @@ class Attempt:
         """It reached the gateway at `arrived_s`."""
         if self.is_over:
             return
-        self.has_first_token = True
         self.timeline.spans += spans
         self.timeline.token(arrived_s)
 

@@ -93,7 +93,7 @@ class Cluster:
 
     def _begin(self, spec: RequestSpec) -> None:
         self.metrics.arrived(self.events.now_s)
-        self.roles.meter.arrived(spec.num_prompt_tokens, spec.num_patches)
+        self.roles.meter.arrived(spec.num_prompt_tokens)
         self._num_open += 1
         SimulatedDriver(spec, self.desk).begin()
 
@@ -181,8 +181,8 @@ class Cluster:
             samples[role.value] = PoolSample(
                 self.events.now_s,
                 len(alive),
-                sum(worker.book.num_waiting for worker in alive),
-                sum(len(worker.book.running) for worker in alive),
+                sum(worker.num_waiting for worker in alive),
+                sum(worker.num_running for worker in alive),
                 sum(worker.book.pool.num_referenced for worker in alive) / max(1, num_blocks),
             )
         num_open = len(self.desk.queue)

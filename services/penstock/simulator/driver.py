@@ -1,8 +1,8 @@
 """Takes one simulated request through as many attempts as it needs. Mirrors `gateway.request_driver`.
 
-route --> offer to the candidates in turn --> accepted --> ended ok: done
-  ^            | all refuse: wait for capacity    | lost: go on elsewhere, after the tokens delivered so far
-  +------------+----------------------------------+
+(encode, if there are images) --> route --> offer to the candidates in turn --> accepted --> ended ok: done
+                                    ^            | all refuse: wait for capacity    | lost: go on elsewhere, after the
+                                    +------------+----------------------------------+ tokens delivered so far
 """
 
 from collections.abc import Sequence

@@ -81,6 +81,11 @@ class SimulatedEngine:
         self._is_stopped = False
         self.book.on_work = self.poke
 
+    @property
+    def num_swaps(self) -> int:
+        residency = self._planner.residency
+        return residency.num_swaps if residency else 0
+
     def stop(self) -> None:
         """The worker dies: nothing of the step in flight comes out."""
         self.settle()
@@ -128,14 +133,15 @@ class SimulatedEngine:
 
     def _report_layers(self, run: Run) -> None:
         """Tell owners of what will be handed over as the layers are done, at an even pace."""
-        owned = owned_by(self.book, run.items)
-        if not owned:
-            return
-        end_s, num_layers, num_passed = run.times_s[0], self._num_layers, round(run.step.progress * self._num_layers)
-        for layers in self._layer_groups:
-            if layers.stop > num_passed:
-                left_s = (end_s - run.began_s) * (num_layers - layers.stop) / (num_layers - num_passed)
-                self._events.at(end_s - left_s, partial(self._on_layers, run, owned, layers))
+        step, end_s, num_layers = run.step, run.times_s[0], self._num_layers
+        num_passed = round(step.progress * num_layers)
+        for items, passing in ((step.items, range(num_passed, num_layers)), (step.cohort, step.layers)):
+            if not (owned := owned_by(self.book, items)):
+                continue
+            for layers in self._layer_groups:
+                if passing.start < layers.stop <= passing.stop:
+                    left_s = (end_s - run.began_s) * (num_layers - layers.stop) / (num_layers - num_passed)
+                    self._events.at(end_s - left_s, partial(self._on_layers, run, owned, layers))
 
     def _on_layers(self, run: Run, owned: _Owned, layers: range) -> None:
         if self._is_stopped or (run.layer_end is not None and layers.stop > run.layer_end):

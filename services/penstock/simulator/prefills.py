@@ -42,8 +42,8 @@ class PrefillSide:
         self._on_room = on_room  # the gateway hears that something left after it was refused
         self._prefills: dict[int, Prefill] = {}  # by handle
 
-    def start(self, attempt: Attempt) -> None:
-        """Accept or refuse at once."""
+    def start(self, attempt: Attempt) -> bool:
+        """Accept or refuse at once; returns which."""
         events, rpc_s = self._around.events, self._around.rpc_s
         is_local = attempt.decode_refs[0] == self._decodes.ref
         self._engine.settle()
@@ -52,10 +52,11 @@ class PrefillSide:
         except Refused as refusal:
             events.after(rpc_s, partial(attempt.refused, refusal))
             self._book.when_there_is_room(self, lambda: events.after(rpc_s, self._on_room))
-            return
+            return False
         handoff = None if is_local else Handoff(sequence, attempt, self._decodes.port, self._around, self._over)
         self._prefills[attempt.handle] = Prefill(sequence, attempt, handoff)
         events.after(rpc_s, attempt.accepted)
+        return True
 
     def cancel(self, handle: int) -> None:
         """Stop one request, wherever it stands here."""

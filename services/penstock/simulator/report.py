@@ -24,6 +24,7 @@ class PoolReport:
     num_sampled_tokens: int
     cached_share: float  # of the prompt tokens that were looked up
     num_preemptions: int
+    num_swaps: int  # sequences whose KV went to the host instead
     expert_bytes: float  # expert weights read, over all steps; 0 for dense models
 
 
@@ -101,5 +102,6 @@ def _pool(lives: list[SimulatedWorker], duration_s: float) -> PoolReport:
         num_sampled_tokens=sum(total.num_sampled_tokens for total in totals),
         cached_share=sum(total.num_cached_tokens for total in totals) / max(1, num_looked_up),
         num_preemptions=sum(total.num_preemptions for total in totals),
+        num_swaps=sum(worker.engine.num_swaps for worker in lives),
         expert_bytes=sum(worker.engine.expert_bytes for worker in lives),
     )

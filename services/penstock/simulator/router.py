@@ -1,4 +1,4 @@
-"""The router of a simulated group: `core.route_book`, which the live router is too, and two counters."""
+"""The router of a simulated group: `core.route_book`, which the live router is too, and the flip it last wished for."""
 
 from collections.abc import Sequence
 

@@ -40,8 +40,8 @@ class StepTimes:
         chunks = [(item.start, item.num_tokens) for item in items if not _is_decode(item)]
         num_decodes = len(items) - len(chunks)
         num_context = sum(item.end for item in items if _is_decode(item))
-        if chunks and self.encode_s is not None:
-            overhead_s += sum(self.encode_s(item.sequence) for item in items if not _is_decode(item))
+        if (chunks or step.cohort) and self.encode_s is not None:
+            overhead_s += sum(self.encode_s(item.sequence) for item in step.entering if not _is_decode(item))
         if step.cohort:
             return [now_s + overhead_s + self._layered_s(step, num_decodes, num_context)]
         if chunks:
@@ -82,9 +82,7 @@ class StepTimes:
     def _num_run_steps(self, items: Items) -> int:
         """How often these decodes can be run before the plan could be another one."""
         book = self._book
-        is_bounded = self._rules.schedule.tpot_slo_s < float(
-            "inf"
-        )  # then each step may admit fewer than the one before
+        is_bounded = self._rules.schedule.tpot_slo_s < float("inf")  # each step may admit fewer than the one before
         if is_bounded or book.waiting or len(items) < len(book.running) or not all(map(_has_begun_decoding, items)):
             return 1
         num_steps = min(self._rules.max_run_steps, *(self._num_tokens_left(item.sequence) for item in items))

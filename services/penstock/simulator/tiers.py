@@ -58,7 +58,7 @@ class TieredHashes:
     def num_prefix_blocks(self, block_hashes: Sequence[bytes], first: int, most: int) -> int:
         """How many leading blocks are held in either tier, the first `first` being known to be, at most `most`."""
         count = first
-        while count < most and self._holds(block_hashes[(count + 1) * self._stride - 1]):
+        while count < most and self._holds(self.hash_of(block_hashes, count)):
             count += 1
         return count
 

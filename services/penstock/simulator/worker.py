@@ -1,4 +1,6 @@
-"""One life of one simulated worker: engine, prefill side, decode side, one program whatever its role."""
+"""One life of one simulated worker: engine, prefill, decode and encode side, and the loader of prefixes; one program
+whatever its role.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -73,11 +75,9 @@ class SimulatedWorker:
     def offer(self, attempt: Attempt, source: Peer | None) -> None:
         """Accept or refuse; before that bring what is worth it of the prefix, from our host memory or from `source`."""
         self.engine.settle()
-        if attempt.num_patches:
-            self._to_encode[attempt.handle] = attempt.num_patches
         is_refused = refuse_prefill(self.book.load, 1, 1, self.plan.admission) is not None
         if is_refused or not self.loader.load(attempt.request, source, self._cost, partial(self._start, attempt)):
-            self.prefills.start(attempt)
+            self._start(attempt)
 
     def take_embeddings(self, sources: Iterable[tuple[Port, int]]) -> float:
         """Have embeddings (tokens) sent from other ports; returns when the last of them is here."""
@@ -89,6 +89,15 @@ class SimulatedWorker:
         return max(ends_s, default=now_s)
 
     @property
+    def num_waiting(self) -> int:
+        """Sequences, or an encoder's jobs."""
+        return self.book.num_waiting + self.encodes.num_waiting
+
+    @property
+    def num_running(self) -> int:
+        return len(self.book.running) + self.encodes.num_jobs - self.encodes.num_waiting
+
+    @property
     def is_idle(self) -> bool:
         """Nothing is under way here."""
         return not self.book.owners and not self.encodes.num_jobs
@@ -96,6 +105,7 @@ class SimulatedWorker:
     def cancel(self, handle: int) -> None:
         """Stop one request, whatever it does here."""
         if self.is_alive:
+            self._to_encode.pop(handle, None)
             self.prefills.cancel(handle)
             self.decodes.cancel(handle)
 
@@ -123,8 +133,8 @@ class SimulatedWorker:
             block_size=plan.block_size,
             num_blocks=plan.num_blocks,
             num_free_blocks=book.pool.num_free,
-            num_waiting=book.num_waiting,
-            num_running=len(book.running),
+            num_waiting=self.num_waiting,
+            num_running=self.num_running,
             num_decoding=book.num_decoding,
             max_num_sequences=plan.admission.max_sequences,
             num_prefill_tokens=book.num_pending_tokens,
@@ -142,8 +152,9 @@ class SimulatedWorker:
         return WorkerState(
             ref=self.ref,
             role=self.role,
-            num_waiting=self.encodes.num_waiting,
-            num_running=self.encodes.num_jobs - self.encodes.num_waiting,
+            block_size=self.plan.block_size,
+            num_waiting=self.num_waiting,
+            num_running=self.num_running,
             num_prefill_tokens=self.encodes.num_patches,
             prefill_base_s=cost.base_s,
             prefill_s_per_token=cost.s_per_patch,
@@ -160,11 +171,12 @@ class SimulatedWorker:
         return reported_cost([self.describe()])
 
     def _start(self, attempt: Attempt) -> None:
-        if self.is_alive:
-            self.prefills.start(attempt)
-        else:
+        """Embeddings or a prefix may have come after the worker has died."""
+        if not self.is_alive:
             error = WorkerLost(f"Worker {self.ref.worker_id} died.")
             self._around.events.after(self._around.rpc_s, partial(attempt.refused, error))
+        elif self.prefills.start(attempt) and attempt.num_patches:
+            self._to_encode[attempt.handle] = attempt.num_patches
 
     def _lose(self, attempt: Attempt, error: WorkerLost) -> None:
         attempt.blamed = (self.ref,)

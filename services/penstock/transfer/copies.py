@@ -55,10 +55,15 @@ def copy_and_hash(source: Bytes, destination: Bytes, source_rows: Rows, destinat
     if lengths.mean() < LONG_RUN_BYTES:
         return (yield from _copy_rows(source, destination, source_rows, destination_rows))
     digest = xxhash.xxh3_64()
+    num_bytes = 0
     for first, stop in _even_runs(source_offsets, destination_offsets, lengths):
         shape = stop - first, int(lengths[first])
         to_runs = _view(destination, destination_offsets[first:stop], shape)
-        yield from _copy_runs(_view(source, source_offsets[first:stop], shape), to_runs, digest)
+        for num_copied in _copy_runs(_view(source, source_offsets[first:stop], shape), to_runs, digest):
+            num_bytes += num_copied
+            if num_bytes > SLICE_BYTES // 2:  # whole runs may fill little more than that
+                num_bytes = 0
+                yield
     return digest.intdigest()
 
 
@@ -79,8 +84,11 @@ def _view(pool: Bytes, offsets: Indices, shape: tuple[int, int]) -> Bytes:
     return np.lib.stride_tricks.as_strided(pool[int(offsets[0]) :], shape, (distance, 1))
 
 
-def _copy_runs(source: Bytes, destination: Bytes, digest: xxhash.xxh3_64) -> Sliced[None]:
-    """Copy, then hash what the copy has just read: one call copies as many runs as fit into a slice."""
+def _copy_runs(source: Bytes, destination: Bytes, digest: xxhash.xxh3_64) -> Iterator[int]:
+    """Copy, then hash what the copy has just read: one call copies as many runs as fit into a slice.
+
+    Yields after each call how many bytes it copied.
+    """
     num_runs, run_bytes = source.shape
     step = max(1, SLICE_BYTES // run_bytes)
     for run in range(0, num_runs, step):
@@ -89,7 +97,7 @@ def _copy_runs(source: Bytes, destination: Bytes, digest: xxhash.xxh3_64) -> Sli
             destination[box] = source[box]
             for piece in source[box]:
                 digest.update(piece.data)
-            yield
+            yield source[box].size
 
 
 def _copy_rows(source: Bytes, destination: Bytes, source_rows: Rows, destination_rows: Rows) -> Sliced[int]:

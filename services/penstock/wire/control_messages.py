@@ -1,4 +1,4 @@
-"""What operators ask of a router, and routers of whoever starts and ends workers, as frozen types."""
+"""What is asked of a router, of whoever starts and ends workers, and of a worker besides its requests; frozen types."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ScaleResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveRequest:
+class FlipOrderRequest:
     """Flip this worker now; its answer is the worker's own `FlipResponse`."""
 
     worker_id: str

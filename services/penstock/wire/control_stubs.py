@@ -15,13 +15,13 @@ CONTROL_SCALE: Method[m.ScaleRequest, m.ScaleResponse] = Method(
     control.scaled_to_wire,
     lambda data: control.scaled_from_wire(control_pb2.ScaleResponse.FromString(data)),
 )
-CONTROL_MOVE: Method[m.MoveRequest, m.FlipResponse] = Method(
+CONTROL_FLIP: Method[m.FlipOrderRequest, m.FlipResponse] = Method(
     "Control",
-    "Move",
-    control.move_to_wire,
-    lambda data: control.move_from_wire(control_pb2.MoveRequest.FromString(data)),
-    control.moved_to_wire,
-    lambda data: control.moved_from_wire(control_pb2.MoveResponse.FromString(data)),
+    "Flip",
+    control.flip_to_wire,
+    lambda data: control.flip_from_wire(control_pb2.FlipOrderRequest.FromString(data)),
+    control.flipped_to_wire,
+    lambda data: control.flipped_from_wire(control_pb2.FlipOrderResponse.FromString(data)),
 )
 CONTROL_STEER: Method[m.SteerRequest, m.SteerResponse] = Method(
     "Control",
@@ -92,7 +92,7 @@ WORKER_HOLDINGS: Method[m.HoldingsRequest, m.Holdings] = Method(
 def add_control(
     server: grpc.aio.Server,
     scale: UnaryHandler[m.ScaleRequest, m.ScaleResponse],
-    move: UnaryHandler[m.MoveRequest, m.FlipResponse],
+    flip: UnaryHandler[m.FlipOrderRequest, m.FlipResponse],
     steer: UnaryHandler[m.SteerRequest, m.SteerResponse],
     rollout: UnaryHandler[m.RolloutRequest, m.RolloutResponse],
 ) -> None:
@@ -100,7 +100,7 @@ def add_control(
         server,
         "Control",
         CONTROL_SCALE.unary_handler(scale),
-        CONTROL_MOVE.unary_handler(move),
+        CONTROL_FLIP.unary_handler(flip),
         CONTROL_STEER.unary_handler(steer),
         CONTROL_ROLLOUT.unary_handler(rollout),
     )

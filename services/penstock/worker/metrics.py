@@ -84,6 +84,7 @@ _STEP_S = histogram(
     (*_OURS, "kind"),
     bounds=STEP_BUCKETS_S,
 )
+_YIELDS = counter("penstock_prefill_yields_total", "steps", "Of prompts, paused between two layers.", _OURS)
 _BLOCKS = gauge(
     "penstock_kv_blocks",
     "blocks",
@@ -95,7 +96,7 @@ _PENDING = gauge("penstock_pending_prompt_tokens", "tokens", "Accepted and not y
 
 WORKER_METRICS = (
     *(spec for spec, _ in _ENGINE),
-    *(_STEP_TOKENS, _CACHE_CONFIG, _STEP_SEQUENCES, _STEP_S, _BLOCKS, _RESERVATIONS, _PENDING),
+    *(_STEP_TOKENS, _CACHE_CONFIG, _STEP_SEQUENCES, _STEP_S, _YIELDS, _BLOCKS, _RESERVATIONS, _PENDING),
     *COMMON_METRICS,
 )
 
@@ -126,6 +127,7 @@ class WorkerMetrics(Collector):
         parts, state = self._parts, self._parts.describe()
         yield self._own(_STEP_SEQUENCES, [((), parts.steps.sequences)])
         yield self._own(_STEP_S, parts.steps.steps_by_kind())
+        yield self._own(_YIELDS, [((), parts.engine.totals.num_yields)])
         yield self._own(_BLOCKS, self._blocks())
         yield self._own(_RESERVATIONS, [((), len(parts.intake.reservations))])
         yield self._own(_PENDING, [((), state.num_prefill_tokens)])

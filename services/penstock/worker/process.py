@@ -11,14 +11,7 @@ from collections.abc import AsyncIterator
 from prometheus_client import CollectorRegistry
 
 from penstock import __version__
-from penstock.core.errors import (
-    BlocksExhausted,
-    ChangeRefused,
-    Draining,
-    IncarnationMismatch,
-    PenstockError,
-    WorkerLost,
-)
+from penstock.core.errors import BlocksExhausted, Draining, PenstockError, WorkerLost
 from penstock.core.types import Role, Sequence, WorkerRef, WorkerState
 from penstock.decode.intake import Intake
 from penstock.decode.loop import Decoder
@@ -43,8 +36,8 @@ from penstock.transfer.peer_links import PeerLinks
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs
-from penstock.wire.control_messages import FlipRequest, FlipResponse
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome
+from penstock.worker.assignment import Assignment
 from penstock.worker.encoder_process import EncoderWorker
 from penstock.worker.engines import build_engine_loop, build_image_encoder, build_image_encoder_beside, build_runner
 from penstock.worker.metrics import WorkerMetrics, WorkerParts
@@ -83,9 +76,6 @@ class Worker:
         self, settings: WorkerSettings, runner: Runner, tracer: Tracer = OFF, images: ImageEncoder | None = None
     ) -> None:
         self._settings = settings
-        self._role = Role(settings.role)
-        self._group = settings.group
-        self._moving: asyncio.Task[None] | None = None
         self._drain_timeout_s = settings.drain_timeout_s
         self._runner = runner
         self._ref = WorkerRef(settings.worker_id, new_incarnation(), "")
@@ -110,6 +100,8 @@ class Worker:
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
         self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, book.pool)
+        announce = self._registration.announce
+        self._assignment = Assignment(self._ref, Role(settings.role), settings.group, book, announce)
 
     async def start(self, stop: asyncio.Event, registry: CollectorRegistry) -> None:
         """Listen for KV, serve RPCs and metrics. `stop` is set when an operator asks for a drain."""
@@ -120,7 +112,7 @@ class Worker:
 
         await self._receiver.start(self._runner.kv, self._policy)
         await self._vision.serve(self._server, self._policy)
-        orders = Orders(begin_drain, self.flip)
+        orders = Orders(begin_drain, self._assignment.flip)
         worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, self._vision)
         prefill_service, decode_service = self._prefill_service, self._decode_service
         self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
@@ -142,14 +134,16 @@ class Worker:
         self._vision.bound(self._ref, registry)
         self._metrics_address = serve_status(registry, self._settings.metrics_address, lambda: self._server.is_serving)
         await self._server.set_serving(True)
-        log.info("%s worker at %s, incarnation %x", self._role.value, address, self._ref.incarnation)
+        log.info("%s worker at %s, incarnation %x", self._assignment.role.value, address, self._ref.incarnation)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Work until `stop`; then take nothing new and finish what is held. What is left, `close` hands back."""
         async with asyncio.TaskGroup() as tasks:
             works = (self._engine.run(), self._registration.run(), self._vision.run())
             running = [tasks.create_task(work) for work in works]
+            mover = tasks.create_task(self._assignment.move_when_told(self._leave_group))
             await stop.wait()
+            mover.cancel()
             await self._drain()
             for task in running:
                 task.cancel()
@@ -171,32 +165,10 @@ class Worker:
         await self._channels.close()
         self._runner.close()
 
-    def flip(self, request: FlipRequest) -> FlipResponse:
-        """Have another role from now on, and let the router know at once. Weights, KV and peers stay as they are."""
-        if request.incarnation != self._ref.incarnation:
-            raise IncarnationMismatch(f"{self._ref.worker_id} was restarted; look at its present life first.")
-        if self._engine.book.is_draining:
-            raise Draining(f"{self._ref.worker_id} is going away.")
-        if request.role is Role.ENCODER:
-            raise ChangeRefused("A language worker has no encoder to load; its roles are prefill, decode and mixed.")
-        previous, self._role = self._role, request.role
-        if previous is not self._role:
-            log.info("%s worker is now a %s worker", previous.value, self._role.value)
-            self._registration.announce()
-        if request.group not in ("", self._group) and self._moving is None:
-            self._moving = asyncio.create_task(self._move(request.group))
-        return FlipResponse(previous, len(self._engine.book.owners))
-
-    async def _move(self, group: str) -> None:
-        """Take nothing new, finish or hand back what is held, then be a member of another group."""
-        book = self._engine.book
+    async def _leave_group(self) -> None:
         await self._empty(self._settings.drain_timeout_s)
         self._prefiller.fail_all(Draining("The worker moves to another group."))
         self._decoder.fail_all(Draining("The worker moves to another group."))
-        log.info("moved from group %s to group %s", self._group, group)
-        self._group, self._moving = group, None
-        book.is_draining = False
-        self._registration.announce()
 
     def _hand_back(self, sequence: Sequence) -> None:
         """A sequence that was preempted and whose images are not here: it is computed again elsewhere."""
@@ -206,12 +178,12 @@ class Worker:
         self._prefiller.fail(key, error)
 
     def state(self) -> WorkerState:
-        """How the worker is, for a heartbeat."""
+        """How the worker is, for a heartbeat. Metrics show what it last said: their thread may not walk the books."""
         settings, book, costs = self._settings, self._engine.book, self._engine.costs
-        return WorkerState(
+        self._told = WorkerState(
             ref=self._ref,
-            role=self._role,
-            group=self._group,
+            role=self._assignment.role,
+            group=self._assignment.group,
             model=self._runner.info.name,
             revision=self._runner.info.revision,
             metrics_address=self._metrics_address,
@@ -232,20 +204,21 @@ class Worker:
             version=__version__,
             encodes_images=self._vision.encoder is not None,
         )
+        return self._told
 
     def _parts(self) -> WorkerParts:
+        self.state()  # the first one to show
         return WorkerParts(
             self._engine,
             self._steps,
             self._intake,
             self._sender.counters,
             self._receiver.counters,
-            self.state,
+            lambda: self._told,
         )
 
     async def _drain(self) -> None:
-        if self._moving is not None:
-            self._moving.cancel()
+        self._assignment.forget_move()
         await self._server.set_serving(False)
         await self._empty(self._drain_timeout_s)
         self._farewell = Draining("The worker is going away.")

@@ -54,7 +54,7 @@ class WorkerService:
         return DrainResponse(num_sequences=len(self._book.owners))
 
     async def flip(self, request: FlipRequest, context: "grpc.aio.ServicerContext[Any, Any]") -> FlipResponse:
-        """Have another role from now on; what is held goes on to its end."""
+        """Have another role from now on, and be in another group once what is held has ended or was handed back."""
         try:
             return self._orders.flip(request)
         except PenstockError as error:

@@ -38,12 +38,13 @@ class StepMeter:
     ) -> StepOutput:
         output = await self._runner.execute(batch, on_layers_done, gate)
         if gate is not None and gate.paused is not None:
+            gate.ran_s += output.duration_s
             return output  # it counts once, when it ends
         num_sequences, num_decodes = len(batch.items), batch.num_decodes
         self.sequences.observe(num_sequences)
         self.tokens.observe(batch.num_tokens)
         kind = "decode" if num_decodes == num_sequences else "mixed" if num_decodes else "prefill"
-        self.step_s[kind].observe(output.duration_s)
+        self.step_s[kind].observe(output.duration_s + (gate.ran_s if gate is not None else 0.0))
         return output
 
     def close(self) -> None:

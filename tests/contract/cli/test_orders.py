@@ -23,9 +23,9 @@ from penstock.scheduler.capacity import Capacity
 from penstock.scheduler.router import Router
 from penstock.wire import control_stubs
 from penstock.wire.control_messages import (
+    FlipOrderRequest,
     FlipRequest,
     FlipResponse,
-    MoveRequest,
     RolloutRequest,
     ScaleRequest,
     SteerRequest,
@@ -117,20 +117,55 @@ async def test_scaling_starts_and_ends_processes(system: System) -> None:
     ]
 
 
+async def test_encoders_are_started_like_other_workers(system: System) -> None:
+    answer = await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 2),)))
+    assert list(answer.changes) == [PoolChange(Role.ENCODER, 0, 2)]
+    assert system.supervisor.added == ["encoder-0 --role=encoder", "encoder-1 --role=encoder"]
+
+
 async def test_a_refusal_arrives_as_its_sentence(system: System) -> None:
     with pytest.raises(ChangeRefused, match="no worker for prefill"):
         await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.PREFILL, 0),)))
-    with pytest.raises(ChangeRefused, match="without encoder workers"):
-        await system.give(control_stubs.CONTROL_SCALE, ScaleRequest(((Role.ENCODER, 1),)))
+    with pytest.raises(ChangeRefused, match="An encoder and a language worker hold different weights"):
+        await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("prefill-0", Role.ENCODER))
     with pytest.raises(ChangeRefused, match="no worker 'nobody'"):
-        await system.give(control_stubs.CONTROL_MOVE, MoveRequest("nobody", Role.DECODE))
+        await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("nobody", Role.DECODE))
     assert system.supervisor.added == []
 
 
 async def test_a_flip_reaches_the_worker(system: System) -> None:
-    answer = await system.give(control_stubs.CONTROL_MOVE, MoveRequest("decode-1", Role.PREFILL))
+    answer = await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("decode-1", Role.PREFILL))
     assert answer == FlipResponse(Role.DECODE, 5)
     assert system.worker.role is Role.PREFILL
+    await system.give(control_stubs.CONTROL_FLIP, FlipOrderRequest("decode-1", Role.DECODE, group="long"))
+    told = [(change.subject, change.change) for change in system.capacity.view.changes]
+    assert told == [("decode-1", "decode to prefill"), ("decode-1", "prefill to decode, moving to group long")]
+
+
+async def test_a_flip_to_where_and_what_a_worker_is_already_is_nothing(system: System) -> None:
+    order = FlipOrderRequest("decode-1", Role.DECODE, group="default")
+    assert await system.give(control_stubs.CONTROL_FLIP, order) == FlipResponse(Role.DECODE, 0)
+    assert system.capacity.view.changes == ()
+
+
+@pytest.mark.parametrize(
+    ("previous", "to_group", "is_dry_run", "says"),
+    [
+        (Role.PREFILL, "", False, "d0 is a decode worker instead of a prefill worker; it finishes 5 sequences"),
+        (Role.PREFILL, "", True, "d0 would be a decode worker instead of a prefill worker; it finishes 5 sequences"),
+        (Role.DECODE, "b", False, "d0 is moving to group b; it finishes 5 sequences"),
+        (
+            Role.MIXED,
+            "b",
+            True,
+            "d0 would be a decode worker instead of a mixed worker and would move to group b; it finishes 5 sequences",
+        ),
+        (Role.DECODE, "", False, "d0 is a decode worker already"),
+    ],
+)
+def test_a_flip_in_words(previous: Role, to_group: str, is_dry_run: bool, says: str) -> None:
+    order = FlipOrderRequest("d0", Role.DECODE, is_dry_run=is_dry_run)
+    assert flip.sentence(order, FlipResponse(previous, 5), to_group) == says
 
 
 async def test_a_rollout_starts_a_process_again_under_its_name(system: System) -> None:

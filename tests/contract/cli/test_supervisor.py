@@ -168,7 +168,8 @@ def say(name, line):
         is_up.set()
 async def change():
     await is_up.wait()  # one that is ended before its trap is set says no goodbye
-    supervisor.add(spec("b"))
+    for name in sys.argv[2:]:
+        supervisor.add(spec(name))
     supervisor.remove("a", lambda: supervisor.add(spec("a")))
     await asyncio.sleep(0.5)
     print(",".join(supervisor.names), flush=True)
@@ -179,11 +180,20 @@ sys.exit(lifecycle.run(lambda stop: supervisor.run(stop, change)))
 
 
 def test_children_are_added_removed_and_started_again_while_it_runs() -> None:
-    with python(CHANGE, POLITE) as process:
+    with python(CHANGE, POLITE, "b") as process:
         running = Supervised(process)
         running.read_until("b: up", "a: bye", "a: up", "b,a")
         assert running.end(signal.SIGTERM) == 0
         assert sorted(line for line in running.lines if line.endswith("bye")) == ["a: bye", "a: bye", "b: bye"]
+
+
+def test_a_stop_while_a_child_drains_to_be_started_again_lets_it_drain() -> None:
+    drains = "trap \"trap 'echo bye; exit 0' TERM; echo drains\" TERM; echo up; while :; do sleep 0.05; done"
+    with python(CHANGE, drains) as process:
+        running = Supervised(process)
+        running.read_until("a: drains")
+        assert running.end(signal.SIGTERM) == 0
+        assert running.lines[-1] == "a: bye"
 
 
 def test_a_child_shares_the_end_of_its_parent(tmp_path: Path) -> None:

@@ -33,9 +33,7 @@ async def serve() -> AsyncIterator[Serve]:
 def live_run(server: FakeServer, workload: WorkloadSpec, patience: Patience = PATIENT, **spec: Any) -> LiveRun:
     """A client of one process."""
     endpoint = EndpointSpec(f"http://127.0.0.1:{server.port}", model=MODEL, **spec)
-    writer = RequestWriter(
-        endpoint, MODEL, PromptWriter(workload.seed, TOKENS_PER_WORD), workload.first_token_deadline_s
-    )
+    writer = RequestWriter(endpoint, PromptWriter(workload.seed, TOKENS_PER_WORD), workload)
     return LiveRun(endpoint.client(time.monotonic), writer, workload, patience, time.monotonic)
 
 

@@ -215,3 +215,17 @@ async def test_connections_are_used_again(serve: Serve) -> None:
     spec = workload(20, arrivals=ArrivalSpec("closed"))
     assert all(record.is_success for record in (await run.run(sessions(spec), time.monotonic(), 1)).records)
     assert server.num_connections == 1
+
+
+async def test_the_workloads_objectives_are_sent_for_a_class_without_its_own(serve: Serve) -> None:
+    server = await serve(Script())
+    spec = workload(1, classes=(TrafficClass(lengths=LENGTHS, sends_slo=True),), slo=Slo(ttft_s=0.5, tpot_s=0.05))
+    await played(server, spec)
+    headers = server.headers[0]
+    assert (headers["x-llm-d-slo-ttft-ms"], headers["x-llm-d-slo-tpot-ms"]) == ("500", "50")
+
+
+async def test_an_answer_no_longer_than_what_the_client_stays_for_is_read_to_its_end(serve: Serve) -> None:
+    server = await serve(Script())
+    records = await played(server, one_class(cancel=CancelSpec(1.0, after_tokens=5)))
+    assert all(record.is_success for record in records)

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
+from penstock.gateway.api import live
 from tests.contract.openai.conftest import Serve, Served
 from tests.gateway_fakes import FakeDispatcher, chat
 
@@ -65,3 +68,18 @@ async def test_an_upgrade_nobody_offers_is_ignored(serve: Serve) -> None:
     served: Served = await serve(FakeDispatcher())
     headers = {"connection": "upgrade", "upgrade": "websocket"}
     assert (await served.http.get("/health", headers=headers)).status_code == 200
+
+
+async def test_a_viewer_of_the_feed_does_not_hold_the_gateways_stop(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "INTERVAL_S", 0.01)
+    served: Served = await serve(FakeDispatcher())
+    async with served.http.stream("GET", live.PATH) as answer:
+        pieces = answer.aiter_bytes()
+        body = await anext(pieces)
+        served.stop.set()
+        body += b"".join([piece async for piece in pieces])
+    events = body.decode().split("\n\n")
+    assert events.pop() == ""
+    assert events[-1].startswith("event: ")  # not the error that an answer cut off ends with

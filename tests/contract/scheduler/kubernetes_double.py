@@ -17,7 +17,7 @@ from lightkube.config.kubeconfig import KubeConfig
 
 TOKEN = "secret-token"
 NAMESPACE = "serving"
-POOLS = ("penstock-prefill", "penstock-decode")
+POOLS = ("penstock-prefill", "penstock-decode", "penstock-encoder")
 RULES = {  # as charts/penstock grants them
     ("pods", "watch"),
     ("deployments/scale", "get"),

@@ -15,7 +15,11 @@ from tests.contract.scheduler.kubernetes_double import NAMESPACE, KubernetesDoub
 
 PREFILL_POD = "penstock-prefill-6d4cf56db6-x2x7k"
 DECODE_POD = "penstock-decode-7f9c64d5b8-abcde"
-POOLS = ("default/prefill/penstock-prefill", "default/decode/penstock-decode", "other/decode/other-decode")
+ENCODER_POD = "penstock-encoder-5b8d7f6c9d-q4w8r"
+POOLS = (
+    *("default/prefill/penstock-prefill", "default/decode/penstock-decode", "default/encoder/penstock-encoder"),
+    "other/decode/other-decode",
+)
 
 
 @pytest.fixture
@@ -31,6 +35,11 @@ async def api(double: KubernetesDouble) -> AsyncIterator[KubernetesApi]:
     await api.close()
 
 
+def replicas(double: KubernetesDouble) -> tuple[int, ...]:
+    """Of the prefill, the decode and the encoder pool."""
+    return tuple(double.replicas[f"penstock-{role}"] for role in ("prefill", "decode", "encoder"))
+
+
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not holds():
@@ -44,7 +53,7 @@ async def test_scales_by_what_there_is(double: KubernetesDouble, api: Kubernetes
     assert await api.add_replicas("penstock-prefill", 3) == 5
     assert await api.add_replicas("penstock-prefill", -4) == 1
     assert await api.add_replicas("penstock-prefill", -4) == 0
-    assert double.replicas == {"penstock-prefill": 0, "penstock-decode": 2}
+    assert replicas(double) == (0, 2, 2)
     assert [verb for verb, _, _ in double.calls] == ["get", "patch"] * 3
 
 
@@ -195,7 +204,7 @@ async def cluster(double: KubernetesDouble, watching: Watching) -> AsyncIterator
 
 async def test_grows_the_pool_of_the_role(double: KubernetesDouble, cluster: KubernetesCluster) -> None:
     await cluster.scaler.grow(Role.DECODE, 2)
-    assert double.replicas == {"penstock-prefill": 2, "penstock-decode": 4}
+    assert replicas(double) == (2, 4, 2)
     with pytest.raises(ChangeRefused, match="no pool of mixed workers"):
         await cluster.scaler.grow(Role.MIXED, 1)
 
@@ -209,13 +218,24 @@ async def test_shrinks_by_the_worker_that_was_chosen_wherever_it_was_flipped_to(
     double.before_patch = lambda: seen.append(watching.pods.is_ready(DECODE_POD))
     await cluster.scaler.shrink([DECODE_POD])
     assert seen == [False]  # drained, and seen to be unready, before the number of replicas falls
-    assert double.replicas == {"penstock-prefill": 2, "penstock-decode": 1}
+    assert replicas(double) == (2, 1, 2)
+
+
+async def test_an_encoder_pool_grows_and_shrinks_like_the_others(
+    double: KubernetesDouble, cluster: KubernetesCluster, watching: Watching
+) -> None:
+    await cluster.scaler.grow(Role.ENCODER, 2)
+    assert replicas(double) == (2, 2, 4)
+    double.say("ADDED", ENCODER_POD, version=10)
+    await until(lambda: watching.pods.is_ready(ENCODER_POD))
+    await cluster.scaler.shrink([ENCODER_POD])
+    assert replicas(double) == (2, 2, 3) and not watching.pods.is_ready(ENCODER_POD)
 
 
 async def test_a_worker_of_no_pool_changes_nothing(double: KubernetesDouble, cluster: KubernetesCluster) -> None:
     with pytest.raises(ChangeRefused, match="no pod of this group's pools"):
         await cluster.scaler.shrink([DECODE_POD, "by-hand-0"])
-    assert double.replicas == {"penstock-prefill": 2, "penstock-decode": 2}
+    assert replicas(double) == (2, 2, 2)
 
 
 async def test_tells_of_changes_while_it_runs(double: KubernetesDouble, cluster: KubernetesCluster) -> None:

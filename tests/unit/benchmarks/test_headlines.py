@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from benchmarks.headlines.row import SHORT, Effort, Row
+from benchmarks.headlines.row import Effort, Row
 from benchmarks.headlines.table import as_data, chart, table
 from penstock.core.errors import InvalidSettings
 
@@ -29,7 +29,7 @@ def test_a_baseline_of_nothing_has_no_ratio() -> None:
 
 
 def test_a_short_effort_runs_fewer_requests() -> None:
-    assert SHORT.num_requests(300, 30) == 30
+    assert Effort(is_full=False).num_requests(300, 30) == 30
     assert Effort(is_full=True).num_requests(300, 30) == 300
 
 

@@ -60,11 +60,37 @@ def test_shipped_workloads_are_understood(path: Path) -> None:
         (["nothing.yaml"], "nothing.yaml"),
         (["workloads/mooncake_conversation.yaml", "--rate=5"], "trace.speed"),
         (["--warm-up=30", "--duration=20"], "warm_up_s"),
+        (["--attainment=0.99"], "--attainment=0.99: is for --find-goodput"),
+        *(
+            (["--simulate=scenarios/colocated.yaml", flag], f"{flag.partition('=')[0]}=.*--simulate asks none")
+            for flag in (
+                "--url=http://other:80",
+                "--model=tiny",
+                "--api=completions",
+                "--natural-length",
+                "--processes=2",
+                "--timeout=1",
+                "--retries=1",
+                "--max-lateness=1",
+            )
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(flags: list[str], words: str) -> None:
     with pytest.raises(InvalidSettings, match=words):
         parse_options(flags)
+
+
+def test_a_key_that_is_not_used_is_not_shown_either() -> None:
+    with pytest.raises(InvalidSettings, match="--api-key") as refused:
+        parse_options(["--simulate=scenarios/colocated.yaml", "--api-key=hunter2"])
+    assert "hunter2" not in refused.value.message
+
+
+def test_a_loop_is_open_or_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["--rate=5", "--concurrency=8"])
+    assert "not allowed with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--rate=0", "--repeats=0", "--attainment=1.5", "--processes=many", "--rat=5"])

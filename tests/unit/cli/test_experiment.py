@@ -14,7 +14,7 @@ SCENARIOS = Path(__file__).parents[3] / "scenarios"
 RAW: dict[str, Any] = {"pools": [{"role": "mixed", "count": 1}], "workload": {"num_requests": 5}}
 
 
-@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SCENARIOS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(SCENARIOS)))
 def test_every_shipped_scenario_is_understood(path: Path) -> None:
     for point in points(read_file(path)):
         assert [pool.plan().num_blocks for pool in point.scenario.pools]

@@ -35,3 +35,11 @@ def test_an_unknown_worker_is_refused_with_those_there_are() -> None:
     assert address_of(cluster, "decode-0") == "127.0.0.1:9001"
     with pytest.raises(PenstockError, match="no worker 'decode-1'; there are: decode-0"):
         address_of(cluster, "decode-1")
+
+
+def test_the_key_comes_from_the_flag_or_else_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_API_KEY", raising=False)
+    assert "authorization" not in connect("http://gateway").headers
+    monkeypatch.setenv("PENSTOCK_API_KEY", "secret")
+    assert connect("http://gateway").headers["authorization"] == "Bearer secret"
+    assert connect("http://gateway", "flag").headers["authorization"] == "Bearer flag"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from penstock.cli import plan
 from penstock.cli.helm_values import helm_values
 from penstock.cli.plan_inputs import cost_spec, traffic_of
 from penstock.cli.plan_report import as_data, price_per_million_tokens, sentences
@@ -108,3 +109,10 @@ def test_workloads_are_lengths_yaml_tables_or_traces(tmp_path: Path) -> None:
     assert traffic_of(str(azure)).mean == MeanRequest(50, 5)
     with pytest.raises(InvalidSettings, match="neither IN:OUT"):
         traffic_of("much traffic")
+
+
+@pytest.mark.parametrize("flag", ["--model=Llama-3-8B", "--engine=vllm"])
+def test_measured_costs_are_not_overridden(flag: str) -> None:
+    question = ["--gpu=H200", "--gpus=4", "--workload=1000:20", "--ttft=0.4", "--tpot=0.02"]
+    with pytest.raises(InvalidSettings, match="--costs"):
+        plan.main([*question, "--costs=costs.json", flag])

@@ -1,11 +1,15 @@
 """The tables of `penstock status`."""
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from rich.console import Console
 from rich.table import Table
+from typer.testing import CliRunner
 
+from penstock.cli import status
 from penstock.cli.status import headline, links, load, pools
 
 
@@ -82,3 +86,21 @@ def test_nothing_is_cut_in_a_terminal_of_80_columns() -> None:
     group = {"workers": [worker("prefill-0", "prefill", num_blocks=16384, num_free_blocks=16384)]}
     for table in (load(group), links(group)):
         assert len(shown(table, width=80)) == 2
+
+
+def test_watching_ends_with_the_feed_and_the_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def states(_: object) -> Iterator[dict[str, Any]]:
+        for num_requests in (3, 4):
+            gateway = {"id": "gateway", "version": "0.1.0", "model": "tiny", "num_requests": num_requests}
+            yield {"gateway": gateway, "groups": []}
+
+    monkeypatch.setattr(status, "states", states)
+    monkeypatch.delattr(status, "get_json")
+    result = CliRunner().invoke(status.app, ["--watch"])
+    assert result.exit_code == 0
+    assert result.output.splitlines()[-1].endswith("serves tiny; 4 requests in flight")
+
+
+def test_tables_are_not_watched_as_json() -> None:
+    result = CliRunner().invoke(status.app, ["--watch", "--json"])
+    assert result.exit_code == 2

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from penstock.cli.gateway_client import connect
 from penstock.cli.live_feed import states
-from penstock.cli.top import screen, seconds, sparks
+from penstock.cli.top import screen, sparks
 from penstock.core.errors import InternalError, WorkerLost
 
 COLUMNS = [
@@ -53,6 +53,7 @@ STATE: dict[str, Any] = {
         "requests_per_s": 12.3,
         "tokens_per_s": 800.0,
         "outcomes": {"answered": 700, "shed": 2},
+        "totals": {"answered": 1234.0, "failed": 3.0},
         "ttft_s": QUANTILES,
         "tpot_s": {"p50": None, "p90": None, "p99": None},
         "objectives": {"ttft_s": 0.5, "tpot_s": None},
@@ -74,8 +75,9 @@ def test_a_screen_says_all_of_it() -> None:
     for words in (
         "serves tiny",
         "12.3",
+        "1234",
         "20.0 ms",
-        "0.90 s",
+        "900.0 ms",
         "waiting 1",
         "decode 5",
         "decode-0",
@@ -89,11 +91,6 @@ def test_sparks_reach_from_nothing_to_the_largest() -> None:
     assert sparks([0.0, 0.0]) == "▁▁"
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.0123, "12.3 ms"), (0.5, "0.50 s")])
-def test_times_read_well(value: float | None, text: str) -> None:
-    assert seconds(value) == text
-
-
 def feed(*events: tuple[str, Any]) -> httpx.Client:
     body = "".join(f"event: {name}\ndata: {json.dumps(payload)}\n\n" for name, payload in events)
     return connect("http://gateway", transport=httpx.MockTransport(lambda _: httpx.Response(200, text=body)))
@@ -104,6 +101,13 @@ def test_the_feed_keeps_the_points_of_the_history() -> None:
     first, second = states(feed(("history", history), ("state", STATE), ("state", STATE)))
     assert [point["prefill"] for point in second["points"]] == [2, 1, 1]
     assert first["gateway"]["model"] == "tiny"
+
+
+def test_the_first_state_is_not_a_second_point_and_old_points_go() -> None:
+    rows = [[float(age_s), *STATE["pulse"]["point"][1:]] for age_s in range(600, 0, -1)]
+    first, second = states(feed(("history", {"columns": COLUMNS, "points": rows}), ("state", STATE), ("state", STATE)))
+    assert [point["age_s"] for point in first["points"]] == [row[0] for row in rows]
+    assert [point["age_s"] for point in second["points"]] == [*(row[0] for row in rows[1:]), 0.0]
 
 
 def test_a_gateway_that_refuses_or_is_away_is_a_sentence() -> None:

@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from penstock.cli import trace
@@ -69,8 +68,3 @@ def test_a_running_request_has_no_end() -> None:
     running = {**REQUEST, "state": "running", "e2e_s": None, "ttft_s": None}
     text = shown(trace.headline(running))
     assert "running" in text and "end after -" in text
-
-
-@pytest.mark.parametrize(("duration_s", "text"), [(None, "-"), (0.0004, "0.4 ms"), (0.25, "250.0 ms"), (3.0, "3.00 s")])
-def test_durations_for_people(duration_s: float | None, text: str) -> None:
-    assert trace.seconds(duration_s) == text

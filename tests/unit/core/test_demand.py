@@ -28,7 +28,7 @@ def test_the_meter_forgets_slowly_and_knows_nothing_at_first() -> None:
     meter = DemandMeter(memory=10)
     assert meter.demand() == Demand()
     for _ in range(100):
-        meter.arrived(1000, 7)
+        meter.arrived(1000)
         meter.finished(10, 0.2, 1.0)
     for _ in range(10):
         meter.arrived(2000)
@@ -42,16 +42,15 @@ def test_the_meter_forgets_slowly_and_knows_nothing_at_first() -> None:
 def test_many_at_once_weigh_as_much_as_one_by_one() -> None:
     one_by_one, at_once = DemandMeter(), DemandMeter()
     for meter in (one_by_one, at_once):
-        meter.arrived(500, 7)
+        meter.arrived(500)
         meter.finished(50, 1.0, 2.0)
     for _ in range(300):
-        one_by_one.arrived(20, 3)
+        one_by_one.arrived(20)
         one_by_one.finished(5, 0.25, 0.5)
-    at_once.arrived(20, 3, count=300)
+    at_once.arrived(20, count=300)
     at_once.finished(5, 0.25, 0.5, count=300)
     before, after = one_by_one.demand(), at_once.demand()
     assert before.num_prompt_tokens == pytest.approx(after.num_prompt_tokens)
-    assert before.num_patches == pytest.approx(after.num_patches)
     assert before.num_output_tokens == pytest.approx(after.num_output_tokens)
     assert before.ttft_share == pytest.approx(after.ttft_share)
 

@@ -1,6 +1,8 @@
 """The error tree: every leaf tells apart, and what crosses processes can be made again there."""
 
 import inspect
+import pickle
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,14 @@ from penstock.core.errors import WIRE_ERRORS, InternalError, InvalidRequest, Ove
 
 ALL = [error for error in vars(errors).values() if inspect.isclass(error) and issubclass(error, PenstockError)]
 ABSTRACT = {PenstockError}
+ARGUMENTS: dict[type[PenstockError], tuple[object, ...]] = {  # of those that are not made from one sentence
+    errors.UnsupportedParameter: ("n", "only 1 is supported"),
+    errors.ContextTooLong: (5000, 4096),
+    errors.InvalidImage: ("messages[0].content[1].image_url", "it is broken"),
+    errors.ModelNotFound: ("x", "y"),
+    errors.Overloaded: ("Busy.", 3.0),
+    errors.InvalidSettings: ("port", 70000, "too large"),
+}
 
 
 def test_codes_are_unique() -> None:
@@ -54,3 +64,10 @@ def test_client_errors_name_parameter_and_numbers() -> None:
     assert "'x'" in errors.ModelNotFound("x", "y").message
     assert errors.Overloaded("Busy.", retry_after_s=3.0).retry_after_s == 3.0
     assert "port=70000" in errors.InvalidSettings("port", 70000, "too large").message
+
+
+@pytest.mark.parametrize("made", ALL)
+def test_every_error_comes_whole_out_of_another_process(made: Any) -> None:
+    error = made(*ARGUMENTS.get(made, ("What happened.",)))
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -2,9 +2,12 @@
 
 import pytest
 
+from penstock.core.blocks import hash_blocks
 from penstock.core.errors import InvalidSettings
 from penstock.core.membership import Heard
+from penstock.core.policies.routing_mooncake import MooncakePolicy
 from penstock.core.route_book import RouteBook, RouteRules
+from penstock.core.routing_orders import OrderPolicies, PrefixFetch
 from penstock.core.types import Role, RouteQuery, RoutingDecision, WorkerState
 from tests.unit.workers import make_worker
 
@@ -56,6 +59,17 @@ def test_images_are_spread_over_idle_encoders_and_count_as_work_in_flight(
     assert sorted(index for indices in shards.values() for index in indices) == list(range(6))
     assert sum(state.num_prefill_tokens for state in book.states) == 6000
     assert book_of(RouteRules(), make_worker("p0")).shard_images([1000], 0.0) == {}
+
+
+def test_nothing_is_fetched_from_a_worker_that_the_request_has_lost() -> None:
+    rules = RouteRules("mooncake", OrderPolicies(mooncake=MooncakePolicy()))
+    book = book_of(rules, *(make_worker(name) for name in ("p0", "p1", "p2")), make_worker("d0", Role.DECODE))
+    hashes = hash_blocks(range(1000))
+    book.caches("p0", hashes, (), is_all=False)
+    book.caches("p1", hashes[:50], (), is_all=False)
+    ranking = book.answer(RouteQuery("r", 1000, 64, hashes, excluded_worker_ids=frozenset({"p0"})), 0.0)
+    assert ranking is not None
+    assert ranking.fetches == {"p2": PrefixFetch(800, make_worker("p1").ref)}
 
 
 def test_a_route_names_an_encoder_for_each_image() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.core.policies.routing import RoutingPolicy
 from penstock.core.policies.routing_mooncake import MooncakePolicy
 from penstock.core.pools import Flip
 from penstock.core.prefixes import Prefixes
@@ -93,3 +94,25 @@ def test_mooncake_fetches_a_much_longer_prefix_from_a_busy_worker_when_it_may() 
     assert ranking.fetches == {"p0": PrefixFetch(900, workers[1].ref)}
     refusing = replace(asked, policies=OrderPolicies(cost=COST))
     assert not rank("mooncake", refusing, workers, 0.0).fetches
+
+
+@pytest.mark.parametrize(("s_per_token", "fetched"), [(1e-3, {"p0": 900}), (1e-6, {})])
+def test_predicted_fetches_where_that_is_how_it_priced_the_route(
+    s_per_token: float, fetched: Mapping[str, int]
+) -> None:
+    """p0 has measured nothing: it is taken to be as fast as its peer."""
+    holder = make_worker("p1", prefill_s_per_token=s_per_token, num_prefill_tokens=5000)
+    policies = OrderPolicies(routing=RoutingPolicy(fetch_s_per_token=1e-5))
+    asked = Asked(RouteQuery("r", 1000, 64), Prefixes({"p1": 900}, 900, holder.ref), 0, policies)
+    ranking = rank("predicted", asked, [make_worker("p0"), holder, make_worker("d0", Role.DECODE)], 0.0)
+    assert {name: fetch.num_tokens for name, fetch in ranking.fetches.items()} == fetched
+    first = ranking.decision.prefill[0]
+    assert (first.ref.worker_id, first.num_cached_tokens) == ("p0", fetched.get("p0", 0))
+
+
+@pytest.mark.parametrize("order", [order for order in ORDERS if order not in ("predicted", "xllm", "xllm_as_coded")])
+def test_as_many_candidates_are_named_as_asked_for(order: str) -> None:
+    pools = [make_worker(f"{role[0]}{n}", role) for role in (Role.PREFILL, Role.DECODE) for n in range(8)]
+    policies = OrderPolicies(mooncake=MooncakePolicy(num_candidates=6), num_candidates=6, cost=COST)
+    decision = rank(order, Asked(RouteQuery("r", 1000, 64), Prefixes(), 0, policies), pools, 0.0).decision
+    assert (len(decision.prefill), len(decision.decode)) == (6, 6)

@@ -9,6 +9,7 @@ from penstock.core.embeddings import EmbeddingBook
 from penstock.core.images import ImageSpan
 from penstock.core.policies.admission import AdmissionLimits
 from penstock.core.policies.batching import BatchLimits
+from penstock.core.policies.layered_prefill import LayeringLimits
 from penstock.core.schedule import Batching, ModelDepth, Schedule
 from penstock.core.sequences import SequenceBook
 from penstock.core.step import Step
@@ -22,8 +23,8 @@ NOW_S = 100.0
 _handles = count()
 
 
-def make(schedule: Schedule) -> StepPlanner:
-    book = SequenceBook(BlockPool(1000, 16), AdmissionLimits(64, 100_000), lambda: NOW_S)
+def make(schedule: Schedule, num_blocks: int = 1000) -> StepPlanner:
+    book = SequenceBook(BlockPool(num_blocks, 16), AdmissionLimits(64, 100_000), lambda: NOW_S)
     return StepPlanner(book, schedule, lambda sequence: None, lambda: COST)
 
 
@@ -148,6 +149,41 @@ def test_a_cohort_passes_one_group_of_layers_in_each_step() -> None:
         run(planner, step)
     assert prompt.num_computed_tokens == 1500
     assert begin(planner).cohort == ()
+
+
+def test_what_a_cohort_costs_is_learnt_from_the_layers_it_passes() -> None:
+    planner = make(Schedule(BatchLimits(8192, 64), Batching.LAYERED, depth=ModelDepth(48, 128)))
+    decoding(planner, 2)
+    accept(planner, 1500)
+    decode_s = planner.accounts.costs.step_cost().decode_s(2, 0)
+    for _ in range(3):
+        step = begin(planner)
+        planner.finish(step, [SampledToken(1) for item in step.ending], 0.1 + 0.001 * (2 + 500 - 32))
+    costs = planner.accounts.costs
+    assert costs.prefill_s_per_token == pytest.approx(0.001)
+    assert costs.step_cost().decode_s(2, 0) == decode_s
+
+
+def test_without_decodes_a_prompt_under_way_is_not_layered_either() -> None:
+    planner = make(Schedule(BatchLimits(1000, 64), Batching.ADAPTIVE, depth=ModelDepth(48, 128)))
+    accept(planner, 2000)
+    for _ in range(2):
+        step = begin(planner)
+        assert step.cohort == ()
+        run(planner, step)
+
+
+def test_a_preemption_beside_a_cohort_does_not_bring_its_prompts_into_the_batch() -> None:
+    layering = LayeringLimits(tokens_per_group=64, max_cohort_tokens=1024)
+    schedule = Schedule(BatchLimits(8192, 64), Batching.LAYERED, depth=ModelDepth(16, 8), layering=layering)
+    planner = make(schedule, num_blocks=92)
+    decoding(planner, 2)
+    prompt = accept(planner, 1400, stays=True)
+    while prompt.num_computed_tokens < 1400:
+        step = begin(planner)
+        assert prompt not in [item.sequence for item in step.items]
+        run(planner, step)
+    assert planner.accounts.totals.num_preemptions > 0
 
 
 def test_a_dense_model_is_not_layered_unless_told_to() -> None:

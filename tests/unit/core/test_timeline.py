@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from penstock.core.timeline import Slo, Span, Stage, Timeline, goodput, meets, percentile, slo_attainment, summarize
+from penstock.core.timeline import Slo, Span, Stage, Timeline, meets, percentile, summarize
 
 
 @dataclass
@@ -65,11 +65,8 @@ def test_a_request_meets_its_slo_when_it_meets_every_objective(slo: Slo, is_met:
     assert meets(timeline(11.0, 11.5, 12.0), slo) is is_met
 
 
-def test_attainment_and_goodput_count_failed_requests_as_missed() -> None:
-    timelines = [timeline(11.0), timeline(10.1), timeline(), timeline(10.2)]
-    assert slo_attainment(timelines, Slo(ttft_s=0.5)) == 0.5
-    assert goodput(timelines, Slo(ttft_s=0.5), duration_s=4.0) == 0.5
-    assert slo_attainment([], Slo()) == 1.0
+def test_a_request_that_failed_meets_nothing() -> None:
+    assert not meets(timeline(), Slo())
 
 
 def test_summaries_interpolate_between_ranks() -> None:

@@ -11,7 +11,7 @@ from penstock.decode.gateway_streams import PATIENCE_S
 from penstock.runtime.tracing import FinishedSpan, Tracer
 from penstock.wire.messages import Finished
 from tests.unit.decode.decode_worker import decode_worker, request, take, tokens_of
-from tests.unit.engine.mock_engine import STEP_S, expected_tokens, make_request
+from tests.unit.engine.mock_engine import STEP_S, FakeOwner, expected_tokens, make_request
 from tests.unit.trace_context import TRACEPARENT
 from tests.unit.virtual_time import in_virtual_time, pass_time, settle
 
@@ -153,6 +153,21 @@ async def test_a_sequence_waits_for_the_running_step_and_then_decodes() -> None:
 
 
 @in_virtual_time
+async def test_a_sequence_waits_for_a_prompt_that_is_being_computed_and_then_decodes() -> None:
+    async with decode_worker() as worker:
+        outbox = worker.decoder.streams.open("gateway")
+        prompt = worker.engine.book.accept(request(40, 1, first=100), FakeOwner(), is_prefill_only=True)
+        await pass_time(0.25 * STEP_S)
+        await worker.hand_over(request(40, 0, max_tokens=3), 0)
+        await pass_time(20 * STEP_S)
+        worker.engine.book.release(prompt)
+        (end,) = [end for step in take(outbox) for end in step.finished]
+        wait, decode = end.spans
+        assert wait.began_ago_s - wait.ended_ago_s == pytest.approx(0.75 * STEP_S)
+        assert decode.began_ago_s - decode.ended_ago_s == pytest.approx(2 * STEP_S)
+
+
+@in_virtual_time
 async def test_a_traced_sequence_has_spans_below_whoever_handed_it_over() -> None:
     spans: list[FinishedSpan] = []
     async with decode_worker() as worker:
@@ -167,6 +182,20 @@ async def test_a_traced_sequence_has_spans_below_whoever_handed_it_over() -> Non
         await pass_time(10 * STEP_S)
     finished = {span.attributes["penstock.outcome"]: span for span in spans if span.name == "serve decode"}
     assert set(finished) == {"length", "cancelled"}
+    assert {span.error for span in finished.values()} == {""}
     assert {span.context.parent_id for span in finished.values()} == {"b7ad6b7169203331"}
     stages = [span for span in spans if span.context.parent_id == finished["length"].context.span_id]
     assert [span.name for span in stages] == ["decode_wait", "decode"]
+
+
+@in_virtual_time
+async def test_the_span_of_what_is_handed_back_says_why() -> None:
+    spans: list[FinishedSpan] = []
+    async with decode_worker() as worker:
+        worker.decoder._tracer = Tracer(spans.append)
+        worker.decoder.streams.open("gateway")
+        await worker.hand_over(replace(request(40), traceparent=TRACEPARENT))
+        await pass_time(1.5 * STEP_S)
+        worker.decoder.fail_all(Draining("Going away."))
+        await pass_time(STEP_S)
+    assert (spans[-1].attributes["penstock.outcome"], spans[-1].error) == ("draining", "Going away.")

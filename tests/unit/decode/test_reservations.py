@@ -48,6 +48,16 @@ def test_only_live_promises_expire_and_only_revoked_ones_are_in_quarantine() -> 
     assert (book.next_expiry_s(), book.num_quarantined_blocks) == (7.0, 2)
 
 
+def test_a_cached_prefix_that_others_may_share_is_not_in_quarantine() -> None:
+    book = ReservationBook()
+    for handle in range(2):
+        reservation = make(handle, handle)
+        reservation.sequence.num_hashed_blocks = 1
+        reservation.is_revoked = True
+        book.add(reservation)
+    assert book.num_quarantined_blocks == 2
+
+
 def test_remembers_the_latest_cancellations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reservations, "REMEMBERED_CANCELS", 2)
     book = ReservationBook()

@@ -1,13 +1,14 @@
 """Against attention written out plainly, one sequence at a time."""
 
 import random
+import weakref
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from penstock.engine.attention.protocol import AttentionGeometry, AttentionStep
+from penstock.engine.attention.protocol import MAX_KEPT_TOKENS, AttentionGeometry, AttentionStep
 from penstock.engine.attention.torch_attention import TorchAttention
 from penstock.engine.attention.torch_plan import MAX_ROWS
 
@@ -84,6 +85,19 @@ def test_every_kind_of_step_equals_plain_attention(name: str, is_scattered: bool
     torch.testing.assert_close(kv, expected_kv)
     torch.testing.assert_close(output, expected)
     assert output.is_contiguous()
+
+
+def test_a_large_step_leaves_its_tensors_when_it_ends() -> None:
+    step = Case([0], [MAX_KEPT_TOKENS + 1], is_scattered=False).step()
+    kv = torch.zeros(2, 2, NUM_BLOCKS, BLOCK_SIZE, NUM_KV_HEADS, HEAD_DIM)
+    attention = TorchAttention(GEOMETRY, torch.ones(MAX_POSITIONS, HEAD_DIM), kv)
+    qkv = torch.ones(step.num_tokens, NUM_HEADS + 2 * NUM_KV_HEADS, HEAD_DIM)
+    seen = weakref.ref(qkv)
+    attention.begin(step)
+    for layer in range(GEOMETRY.num_layers):
+        attention.attend(layer, attention.rotate_and_write(layer, qkv))
+    del qkv
+    assert seen() is None
 
 
 def test_a_step_may_bring_a_rope_table_of_its_own() -> None:

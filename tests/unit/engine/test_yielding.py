@@ -3,12 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from penstock.core.types import Batch, SampledToken, Sequence
 from penstock.core.types import ScheduledSequence as Scheduled
 from penstock.engine import model_runner
 from penstock.engine.options import EngineOptions
 from penstock.engine.runner import LayerGate
 from penstock.engine.tiny.checkpoint import make_tiny_checkpoint
+from penstock.worker.step_meter import StepMeter
 from tests.unit.engine.mock_engine import STEP_S, FakeOwner, expected_tokens, make_engine, make_request, running
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time
 
@@ -31,6 +34,22 @@ async def test_an_urgent_prompt_interrupts_a_long_one_and_both_say_what_they_say
         assert owner.tokens[long] == expected_tokens(LONG, 1)
         assert engine.totals.num_yields == 1
         assert [sequence for sequence, _, layers in owner.layers if layers == range(1, 2)] == [short, long]
+
+
+@in_virtual_time
+async def test_a_paused_step_is_measured_as_one_of_all_its_parts() -> None:
+    async with running(make_engine(num_blocks=128, max_tokens=2048)) as engine:
+        owner, meter = FakeOwner(), engine.runner
+        assert isinstance(meter, StepMeter)
+        engine.book.accept(make_request(LONG, 1), owner, is_prefill_only=True)
+        await pass_time(0.1 * STEP_S)
+        urgent = make_request(SHORT, 1, 1, first_token_deadline_s=now_s() + 3 * STEP_S)
+        engine.book.accept(urgent, owner, is_prefill_only=True)
+        await pass_time(5 * STEP_S)
+        assert engine.totals.num_yields == 1
+        steps = meter.step_s["prefill"]
+        assert steps.count == 2
+        assert steps.sum == pytest.approx(engine.totals.busy_s)
 
 
 @in_virtual_time

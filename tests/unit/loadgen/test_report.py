@@ -1,6 +1,7 @@
 """The HTML report: complete, self-contained, and made of what was measured."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from typing import Any
 from penstock.core.timeline import Slo
 from penstock_loadgen.cluster_watch import ClusterEvent, ClusterHistory, PoolPoint
 from penstock_loadgen.experiment import Experiment, GoodputFound, Probe, Trial
+from penstock_loadgen.report.charts import MAX_BUCKETS
 from penstock_loadgen.report.page import page
 from penstock_loadgen.sessions import TrafficClass
 from penstock_loadgen.targets import Outcome
@@ -99,3 +101,10 @@ def test_a_run_without_a_single_answer_still_makes_a_page() -> None:
     html = made(Trial.of(WORKLOAD, Outcome(failed, Validity())))
     assert "connect" in html
     assert "TTFT: share of requests within" not in charts(html)
+
+
+def test_a_week_has_whole_numbers_for_its_axis() -> None:
+    trial_of_a_week = Trial.of(WORKLOAD, Outcome([record(7.0 * 24 * 3600)], Validity(), HISTORY))
+    points = charts(made(trial_of_a_week))["Requests per second"]["series"][0]["points"]
+    assert len(points) <= MAX_BUCKETS + 1
+    assert all(math.isfinite(value) for point in points for value in point)

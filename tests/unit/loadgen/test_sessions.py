@@ -12,7 +12,7 @@ from penstock.simulator.parsing import parse
 from penstock.simulator.workload import block_hashes
 from penstock_loadgen.arrivals import ArrivalSpec
 from penstock_loadgen.lengths import LengthSpec
-from penstock_loadgen.sessions import CancelSpec, Session, TrafficClass, TurnSpec
+from penstock_loadgen.sessions import CancelSpec, ImageSpec, Session, TrafficClass, Turn, TurnSpec
 from penstock_loadgen.simulated_prompts import request_spec
 from penstock_loadgen.traces import TraceSpec
 from penstock_loadgen.workload import WorkloadSpec, generate, sessions
@@ -146,3 +146,14 @@ def test_what_could_not_be_honoured_is_refused(changes: dict[str, Any], key: str
 def test_a_closed_loop_has_no_rate_to_search_over() -> None:
     with pytest.raises(InvalidSettings, match="closed"):
         workload(arrivals=ArrivalSpec("closed")).at_rate(2.0)
+
+
+def test_images_of_a_class_are_refused_where_their_cost_is_not_known() -> None:
+    with pytest.raises(InvalidSettings, match=r"workload\.classes\.vision\.images"):
+        generate(workload(classes=(TrafficClass("vision", images=ImageSpec(1)),)))
+
+
+@pytest.mark.parametrize(("after_tokens", "is_given_up"), [(0, False), (4, True), (5, False), (6, False)])
+def test_an_answer_is_given_up_on_only_before_its_last_token(after_tokens: int, is_given_up: bool) -> None:
+    turn = Turn(10, 5, cancel_after_tokens=after_tokens)
+    assert (turn.is_given_up, turn.num_read_tokens) == (is_given_up, min(after_tokens or 5, 5))

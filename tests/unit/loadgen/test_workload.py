@@ -9,8 +9,9 @@ import pytest
 
 from penstock.core.errors import InvalidSettings
 from penstock_loadgen.arrivals import ArrivalSpec
-from penstock_loadgen.lengths import LengthSpec, lengths, lognormal_mean
-from penstock_loadgen.simulated_images import ImageSpec
+from penstock_loadgen.conversations import ConversationsSpec
+from penstock_loadgen.lengths import LengthSpec, lengths
+from penstock_loadgen.simulated_images import SimulatedImageSpec
 from penstock_loadgen.traces import TraceSpec, read_trace
 from penstock_loadgen.workload import WorkloadSpec, generate, sessions
 
@@ -27,14 +28,6 @@ def test_normal_lengths_have_their_means_and_are_never_below_one_token() -> None
     assert fmean(prompts) == pytest.approx(1000, rel=0.01)
     assert pstdev(prompts) == pytest.approx(200, rel=0.02)
     assert min(output for _, output in pairs) == 1
-
-
-def test_published_quantiles_become_mean_and_spread() -> None:
-    mean, cv = lognormal_mean(median=7059, p90=12985)
-    pairs = list(islice(lengths(LengthSpec("lognormal", mean, 1, cv), Random(0)), 40_000))
-    prompts = sorted(prompt for prompt, _ in pairs)
-    assert prompts[20_000] == pytest.approx(7059, rel=0.03)
-    assert prompts[36_000] == pytest.approx(12985, rel=0.03)
 
 
 def test_too_long_requests_are_drawn_again_and_impossible_limits_refused() -> None:
@@ -125,6 +118,8 @@ def test_files_that_are_missing_or_something_else_are_named(tmp_path: Path) -> N
         (lambda: TraceSpec("burst", ""), "trace.kind"),
         (lambda: TraceSpec("azure", "", speed=0), "trace"),
         (lambda: WorkloadSpec(num_requests=0), "num_requests"),
+        (lambda: ConversationsSpec("", rate=0), r"sessions\.rate"),
+        (lambda: ConversationsSpec("", think_s=0), r"sessions\.think_s"),
     ],
 )
 def test_what_makes_no_sense_is_refused(build: "object", key: str) -> None:
@@ -133,8 +128,8 @@ def test_what_makes_no_sense_is_refused(build: "object", key: str) -> None:
 
 
 def test_images_add_their_tokens_to_every_prompt_and_are_refused_where_they_cannot_be_sent() -> None:
-    images = ImageSpec(num_images=3, patches=100, tokens=64)
-    plain, pictured = (next(iter(generate(WorkloadSpec(images=spec)))) for spec in (ImageSpec(), images))
+    images = SimulatedImageSpec(num_images=3, patches=100, tokens=64)
+    plain, pictured = (next(iter(generate(WorkloadSpec(images=spec)))) for spec in (SimulatedImageSpec(), images))
     assert pictured.num_prompt_tokens == plain.num_prompt_tokens + 3 * 64
     assert (pictured.num_images, pictured.num_patches) == (3, 300)
     with pytest.raises(InvalidSettings, match="images"):

@@ -45,9 +45,10 @@ def test_stages_go_below_the_prompt_and_decode_goes_below_the_transfer() -> None
     assert (prompt.began_s, prompt.ended_s) == (100.0, 104.0)
 
 
-def test_decode_in_place_goes_below_the_prompt() -> None:
+@pytest.mark.parametrize("candidates", [[ME], [ME, DECODE], []])
+def test_decode_in_place_goes_below_the_prompt(candidates: list[WorkerRef]) -> None:
     recorded = Recorded()
-    start = recorded.of.begin(replace(START, decode_candidates=[ME]), ME)
+    start = recorded.of.begin(replace(START, decode_candidates=candidates), ME)
     recorded.of.hear(PrefillEvents(first_tokens=[FirstToken(7, SampledToken(1), spans=COMPUTED)]))
     recorded.of.hear(PrefillEvents(handed_off=[HandedOff(7, ME)]))
     assert start.request.traceparent == recorded.named("serve prefill").context.traceparent

@@ -1,7 +1,9 @@
 """Spans as collectors read them, and what the standard variables mean."""
 
 import base64
+import http.client
 import json
+import urllib.request
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from penstock.core.errors import InvalidSettings
-from penstock.runtime.otlp import MAX_NUM_WAITING, SpanExporter, trace_target
+from penstock.runtime.otlp import MAX_NUM_WAITING, SpanExporter, TraceTarget, post_to, trace_target
 from penstock.runtime.tracing import FinishedSpan, SpanContext, SpanKind
 
 SPAN = FinishedSpan(
@@ -70,6 +72,17 @@ def test_a_collector_that_is_away_costs_spans_and_one_warning(caplog: pytest.Log
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+def test_what_does_not_answer_in_http_costs_spans_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greet(*_: Any, **__: Any) -> Any:
+        raise http.client.BadStatusLine("\x00\x00\x06\x04")  # HTTP/2
+
+    monkeypatch.setattr(urllib.request, "urlopen", greet)
+    sending = exporter(post_to(TraceTarget("http://c:4317/v1/traces")))
+    sending.put(SPAN)
+    sending.flush()
+    assert dict(sending.samples()) == {("sent",): 0, ("lost",): 1}
+
+
 def test_what_waits_is_bounded() -> None:
     sending = exporter(lambda body: None)
     for _ in range(MAX_NUM_WAITING + 5):
@@ -124,6 +137,8 @@ def test_headers_and_attributes_are_lists_of_pairs() -> None:
     "changes",
     [
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
         {"OTEL_TRACES_SAMPLER": "jaeger_remote"},
         {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "7"},
     ],
@@ -131,3 +146,14 @@ def test_headers_and_attributes_are_lists_of_pairs() -> None:
 def test_what_cannot_be_honoured_stops_the_process(changes: dict[str, str]) -> None:
     with pytest.raises(InvalidSettings, match="OTEL_"):
         trace_target({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", **changes})
+
+
+def test_the_variable_that_is_wrong_is_named() -> None:
+    with pytest.raises(InvalidSettings, match="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        trace_target({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "c:4318"})
+
+
+@pytest.mark.parametrize("protocol", ["http/json", "http/protobuf"])
+def test_protocols_over_http_are_taken(protocol: str) -> None:
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    assert trace_target(env) is not None

@@ -39,7 +39,7 @@ def test_the_share_decides_for_new_traces() -> None:
 
 def test_nothing_is_named_when_off() -> None:
     assert OFF.root(PARENT) is OFF.below(PARENT) is None
-    assert not OFF.is_on
+    assert OFF.root("") is None
 
 
 ZEROS = (f"00-{'0' * 32}-{'1' * 16}-01", f"00-{'1' * 32}-{'0' * 16}-01")

@@ -47,6 +47,14 @@ class Scaled:
             await self.pools.tick(self.order)
 
 
+async def test_what_an_encoder_measures_is_no_cost_of_prefill(clock: Any) -> None:
+    alone, beside = Scaled(clock), Scaled(clock)
+    beside.router.admit(make_worker("e0", Role.ENCODER, prefill_s_per_token=1e-9))
+    await alone.look(4)
+    await beside.look(4)
+    assert beside.ordered == alone.ordered != []
+
+
 async def test_orders_what_is_missing_once_and_says_why(clock: Any) -> None:
     one = Scaled(clock)
     await one.look(4)

@@ -1,12 +1,13 @@
 """Orders carried out: by whoever starts workers, and by the workers themselves."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from penstock.core.errors import ChangeRefused, WorkerLost
+from penstock.core.errors import ChangeRefused, InternalError, WorkerLost
 from penstock.core.policies.pool_changes import PoolChange
 from penstock.core.types import Role, WorkerState
 from penstock.runtime import rpc
@@ -89,6 +90,20 @@ async def test_a_dry_run_a_refusal_and_what_is_so_already_do_nothing(group: Grou
     assert group.scaler.done == []
 
 
+async def test_what_was_begun_before_a_role_failed_is_told(workers: list[WorkerState]) -> None:
+    class ShrinksOnly(FakeScaler):
+        async def grow(self, role: Role, num_workers: int) -> None:
+            raise ChangeRefused("No quota.")
+
+    group, begun = Group(workers, ShrinksOnly()), list[PoolChange]()
+    with pytest.raises(InternalError, match=r"decode: No quota\. Begun before that: prefill 2 to 1\."):
+        await group.orders.scale([(Role.PREFILL, 1), (Role.DECODE, 3)], on_begun=begun.append)
+    assert begun == [PoolChange(Role.PREFILL, 2, 1, ("prefill-1",))]
+    with pytest.raises(ChangeRefused, match=r"^No quota\.$"):
+        await group.orders.scale([(Role.DECODE, 3), (Role.PREFILL, 1)], on_begun=begun.append)
+    assert len(begun) == 1
+
+
 async def test_says_so_when_nobody_starts_workers_here(workers: list[WorkerState]) -> None:
     group = Group(workers, NoScaler())
     with pytest.raises(ChangeRefused, match="penstock up"):
@@ -133,6 +148,26 @@ async def test_a_rollout_replaces_one_worker_at_a_time(group: Group) -> None:
     assert group.told == [("prefill-0", "replaced", "done"), ("prefill-1", "replaced", "done")]
     assert group.orders.begin_rollout([Role.DECODE], is_dry_run=True) == ["decode-0"]
     assert len(group.scaler.done) == 2
+
+
+async def test_a_rollout_leaves_out_workers_that_are_to_go(group: Group) -> None:
+    group.hear(1, is_draining=True)
+    assert group.orders.begin_rollout([Role.PREFILL]) == ["prefill-0"]
+    await group.orders.close()
+
+
+async def test_during_a_rollout_other_orders_are_refused_at_once(group: Group) -> None:
+    group.orders.begin_rollout([Role.PREFILL])
+    await let_run()
+    async with asyncio.timeout(1.0):
+        with pytest.raises(ChangeRefused, match="under way"):
+            await group.orders.scale([(Role.DECODE, 2)])
+        with pytest.raises(ChangeRefused, match="under way"):
+            await group.orders.flip("prefill-1", Role.DECODE)
+        assert await group.orders.scale([(Role.DECODE, 2)], is_dry_run=True) == [PoolChange(Role.DECODE, 1, 2)]
+        assert await group.orders.flip("prefill-1", Role.DECODE, is_dry_run=True) == FlipResponse(Role.PREFILL, 0)
+    assert group.scaler.done == [("restart", "prefill-0")]
+    await group.orders.close()
 
 
 async def test_a_rollout_goes_no_further_than_a_worker_that_fails(workers: list[WorkerState]) -> None:

@@ -104,6 +104,18 @@ async def test_a_flip_that_fails_is_told_and_tried_again_after_the_cool_down(clo
     assert len(one.ordered) == 1
 
 
+@pytest.mark.parametrize("policy", ["combined", "epd"])
+async def test_an_encoder_is_neither_asked_to_give_nor_to_take(clock: Any, policy: str) -> None:
+    """It could not be flipped: were it wished for, nobody else would be moved."""
+    one = Controlled(Steering.AUTO, clock)
+    one.control.rules = replace(RULES, policy=policy)
+    for index in range(4):
+        one.router.admit(make_worker(f"encoder-{index}", Role.ENCODER, num_waiting=0))
+    one.router.admit(make_worker("encoder-4", Role.ENCODER, num_waiting=500, num_prefill_tokens=10**9))
+    await one.look(8)
+    assert one.ordered == [("decode-0", Role.PREFILL)]
+
+
 @pytest.mark.parametrize("num_changes", [3, 100])
 def test_keeps_the_latest_changes(clock: Any, num_changes: int) -> None:
     control = Controlled(Steering.AUTO, clock).control

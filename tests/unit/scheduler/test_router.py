@@ -6,7 +6,7 @@ import pytest
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import NoWorkers
 from penstock.core.pools import RolesView
-from penstock.core.types import Role, RouteQuery, RoutingDecision
+from penstock.core.types import GatewayLoad, Role, RouteQuery, RoutingDecision
 from penstock.scheduler.router import Router
 from penstock.wire.messages import HeartbeatRequest
 from tests.unit.fake_clock import FakeClock
@@ -127,3 +127,17 @@ def test_a_worker_that_has_moved_to_another_group_is_let_go(router: Router) -> N
     assert router.version == version + 1
     router.gone("p0")  # heard of once more, by somebody else
     assert router.version == version + 1
+
+
+def test_a_gateway_that_comes_back_goes_on_counting_where_it_was(router: Router) -> None:
+    router.hear_gateway("g", GatewayLoad(0, 1000, 1_000_000))
+    assert router.num_arrived == 0  # its life was longer than the router's
+    router.hear_gateway("g", GatewayLoad(3, 1010, 1_010_000))
+    assert (router.num_arrived, router.demand().num_waiting) == (10, 3)
+    router.gateway_left("g")
+    assert router.demand().num_waiting == 0
+    before = router.demand()
+    router.hear_gateway("g", GatewayLoad(0, 1010, 1_010_000))
+    assert (router.num_arrived, router.demand()) == (10, before)
+    router.hear_gateway("g", GatewayLoad(2, 1015, 1_015_000))
+    assert (router.num_arrived, router.demand().num_waiting) == (15, 2)

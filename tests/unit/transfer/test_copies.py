@@ -1,6 +1,7 @@
 """Copies and checksums of parts, by long runs and by gathered rows."""
 
 import asyncio
+import itertools
 
 import numpy as np
 import pytest
@@ -106,6 +107,17 @@ def test_large_copies_are_sliced(case: str) -> None:
     assert num_slices <= len(list(copy_and_hash(pool, pool.copy(), rows, rows))) + 1
     assert num_slices <= len(list(gather_and_hash(pool, rows, payload))) + 1
     assert num_slices // 2 <= len(list(hash_rows(pool, rows))) + 1
+
+
+def test_runs_of_unequal_length_share_a_slice() -> None:
+    layout = KvLayout(2, 8, 128, 16, 128, 2, "bfloat16")
+    lengths = itertools.cycle((3, 4))  # blocks of 32 KiB in each plane: runs far shorter than a slice
+    blocks = [first + n for first in range(0, 120, 5) for n in range(next(lengths))]
+    pool = np.zeros(layout.num_bytes, np.uint8)
+    part = KvPart(range(2), range(16 * len(blocks)), range(8))
+    rows = Place(layout, BlockTable.of(blocks)).rows(part)
+    num_slices = part.num_bytes(layout) // SLICE_BYTES
+    assert num_slices - 1 <= len(list(copy_and_hash(pool, pool.copy(), rows, rows))) <= 2 * num_slices
 
 
 def test_a_payload_that_is_corrupt_or_unwanted_is_not_written() -> None:

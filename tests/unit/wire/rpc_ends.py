@@ -42,7 +42,7 @@ RPCS: dict[str, tuple[Call, Call]] = {  # client stub of a channel and clock; se
         )
         for method in (
             control_stubs.CONTROL_SCALE,
-            control_stubs.CONTROL_MOVE,
+            control_stubs.CONTROL_FLIP,
             control_stubs.CONTROL_STEER,
             control_stubs.CONTROL_ROLLOUT,
         )

@@ -23,7 +23,7 @@ from penstock.worker.encoder_process import EncoderWorker
 from tests.unit.aborting import Aborted, AbortingContext
 from tests.unit.encoder.fake_images import make_start
 from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
-from tests.unit.worker.test_process import FakeChannels, FakeServer
+from tests.unit.worker.worker_process import FakeChannels, FakeServer
 
 SETTINGS = WorkerSettings(worker_id="encoder-0", role="encoder", group="g", model="/models/seeing")
 INFO = VisionInfo(16, 2, "bfloat16", "v1", bytes(16))

@@ -22,7 +22,7 @@ from penstock.wire.messages import PrefillStart
 from penstock.worker import vision
 from tests.unit.engine.mock_engine import COSTS, STEP_S, make_engine
 from tests.unit.virtual_time import in_virtual_time, pass_time
-from tests.unit.worker.test_process import SETTINGS, ClosableReceiver, Process
+from tests.unit.worker.worker_process import SETTINGS, ClosableReceiver, Process
 
 CONFIG = {"vision_config": {}, "hidden_size": 16}
 INFO = VisionInfo(16, 2, "bfloat16", "mock", bytes(16))

@@ -112,6 +112,27 @@ async def test_blocks_by_state_and_promises() -> None:
         assert metrics["penstock_reservations"] == 0
 
 
+@in_virtual_time
+async def test_a_shared_prefix_is_in_use_and_never_counted_twice() -> None:
+    async with scraped() as (worker, metrics):
+        await worker.hand_over(request(40, max_tokens=2), 1)
+        await pass_time(3 * STEP_S)  # leaves two blocks in the prefix cache
+        for handle in (1, 2, 3):
+            worker.reserve(request(40, handle), handle)
+            worker.intake.cancel(("gateway", handle))
+        blocks = {state: metrics.get("penstock_kv_blocks", state=state) for state in ("used", "quarantined")}
+        assert blocks == {"used": 2, "quarantined": 3}
+        worker.call(released=[1, 2, 3])
+        await pass_time(10.0)
+
+
+@in_virtual_time
+async def test_pauses_for_more_urgent_prompts() -> None:
+    async with scraped() as (worker, metrics):
+        worker.engine.totals.num_yields = 2
+        assert metrics["penstock_prefill_yields_total"] == 2
+
+
 TRANSFERS = {
     "num_bytes": "bytes",
     "num_segments": "segments",

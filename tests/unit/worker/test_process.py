@@ -1,135 +1,17 @@
 """One worker process without its sockets: how it describes itself, drains, and goes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from penstock import __version__
-from penstock.core.errors import ChangeRefused, Draining, IncarnationMismatch, WorkerLost
-from penstock.core.types import Role, SamplingParams, WorkerState
-from penstock.engine.image_encoder import ImageEncoder
-from penstock.engine.runner import Runner
-from penstock.runtime import clock
-from penstock.runtime.outbox import Outbox
+from penstock.core.errors import Draining, WorkerLost
+from penstock.core.types import Role
 from penstock.runtime.settings import WorkerSettings
-from penstock.runtime.tls import Tls
-from penstock.transfer.policy import Peer
-from penstock.wire import stubs
-from penstock.wire.control_messages import FlipRequest
-from penstock.wire.messages import (
-    Finished,
-    HeartbeatRequest,
-    HeartbeatResponse,
-    LinkCalls,
-    PrefillEnded,
-    PrefillEvents,
-    PrefillStart,
-    RegisterRequest,
-    RegisterResponse,
-)
-from penstock.worker import process
-from penstock.worker.process import Worker
-from tests.unit.decode.decode_worker import PEER, FakeReceiver, reserve_for, take
-from tests.unit.engine.mock_engine import STEP_S, make_engine, make_request
-from tests.unit.virtual_time import in_virtual_time, now_s, pass_time, settle
-
-SETTINGS = WorkerSettings(worker_id="mixed-0", group="g", max_num_sequences=16, max_batch_tokens=64)
-
-
-class FakeServer:
-    """Notes what the health service would say, and when it was stopped."""
-
-    def __init__(self, tls: Tls | None) -> None:
-        self.said: list[bool | str] = []
-
-    async def set_serving(self, is_serving: bool) -> None:
-        self.said.append(is_serving)
-
-    async def stop(self, grace_s: float) -> None:
-        self.said.append("stopped")
-
-
-class ClosableReceiver(FakeReceiver):
-    def __init__(self, me: Peer) -> None:
-        super().__init__()
-        self.me = me
-
-    async def close(self) -> None:
-        for peer in list(self.connected):
-            self.lose(peer)
-
-
-class FakeChannels:
-    def __init__(self, tls: Tls | None) -> None: ...
-
-    def get(self, address: str) -> str:
-        return address
-
-    async def close(self) -> None: ...
-
-
-class Process:
-    """A worker, the scheduler it is registered with, and a gateway that talks to it."""
-
-    def __init__(
-        self,
-        patch: pytest.MonkeyPatch,
-        settings: WorkerSettings,
-        runner: Runner | None = None,
-        images: ImageEncoder | None = None,
-    ) -> None:
-        self.states: list[WorkerState] = []
-        self.stop = asyncio.Event()
-        patch.setattr(clock, "now_s", now_s)
-        patch.setattr(process, "RpcServer", FakeServer)
-        patch.setattr(process, "Channels", FakeChannels)
-        patch.setattr(process, "KvReceiver", ClosableReceiver)
-        patch.setattr(stubs, "membership_register", lambda _: self._register)
-        patch.setattr(stubs, "router_heartbeat", lambda _: self._heartbeat)
-        self.runner = runner or make_engine().runner
-        self.worker = Worker(settings, self.runner, images=images)
-        self.server: Any = self.worker._server
-        self.book = self.worker._engine.book
-        self.news: Outbox[PrefillEvents] = Outbox()
-        self.steps = self.worker._decoder.streams.open("gateway")
-
-    def start(self, handle: int, max_tokens: int = 8) -> None:
-        request = make_request(range(40), handle=handle, sampling=SamplingParams(max_tokens=max_tokens))
-        self.worker._prefiller.start(PrefillStart(request, ()), self.news)
-
-    def reserve(self, handle: int) -> "Outbox[Any]":
-        link = self.worker._intake.open_link(PEER)
-        request = make_request(range(100, 140), handle=handle)
-        self.worker._intake.on_calls(PEER, link, LinkCalls(reserves=[reserve_for(request)]))
-        return link
-
-    def ends(self) -> list[Finished]:
-        return [end for step in take(self.steps) for end in step.finished]
-
-    def failures(self) -> list[PrefillEnded]:
-        return [end for events in take(self.news) for end in [*events.failed, *events.refused]]
-
-    async def _register(self, request: RegisterRequest, **_: object) -> RegisterResponse:
-        return RegisterResponse("router:1", 1000.0)
-
-    async def _heartbeat(self, request: HeartbeatRequest, **_: object) -> HeartbeatResponse:
-        self.states.append(request.state)
-        return HeartbeatResponse(True)
-
-
-def in_process(
-    settings: WorkerSettings = SETTINGS,
-) -> Callable[[Callable[[Process], Awaitable[None]]], Callable[[pytest.MonkeyPatch], None]]:
-    def decorate(test: Callable[[Process], Awaitable[None]]) -> Callable[[pytest.MonkeyPatch], None]:
-        @in_virtual_time
-        async def run(monkeypatch: pytest.MonkeyPatch) -> None:
-            await test(Process(monkeypatch, settings))
-
-        return run
-
-    return decorate
+from tests.unit.decode.decode_worker import take
+from tests.unit.engine.mock_engine import STEP_S
+from tests.unit.virtual_time import now_s, pass_time, settle
+from tests.unit.worker.worker_process import Process, in_process
 
 
 @in_process(WorkerSettings(worker_id="prefill-7", role="prefill", group="g", max_num_sequences=9))
@@ -171,6 +53,17 @@ async def test_describes_what_it_holds(one: Process) -> None:
 
 
 @in_process()
+async def test_metrics_show_what_it_last_said_and_do_not_look_at_its_books(one: Process) -> None:
+    parts = one.worker._parts()
+    one.start(0)
+    assert parts.describe().num_prefill_tokens == 0
+    state = one.worker.state()
+    assert parts.describe() is state
+    assert state.num_prefill_tokens == 40
+    await one.worker.close()
+
+
+@in_process()
 async def test_a_drain_takes_nothing_new_and_finishes_what_is_held(one: Process) -> None:
     running = asyncio.create_task(one.worker.run(one.stop))
     one.start(0)
@@ -206,71 +99,6 @@ async def test_what_a_drain_cannot_finish_in_time_is_handed_back(one: Process) -
     assert [list(events.revoked) for events in take(link)] == [[1]]
     assert len(one.worker._intake.reservations) == 0
     assert one.book.owners == {}
-
-
-@in_process(WorkerSettings(worker_id="decode-0", role="decode"))
-async def test_a_flip_changes_the_role_at_once_and_finishes_what_is_held(one: Process) -> None:
-    running = asyncio.create_task(one.worker.run(one.stop))
-    one.start(0)
-    await pass_time(2.5 * STEP_S)
-    answer = one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation))
-    assert (answer.previous_role, answer.num_sequences) == (Role.DECODE, 1)
-    await settle()
-    assert [state.role for state in one.states] == [Role.DECODE, Role.PREFILL]  # the router hears of it at once
-    await pass_time(20 * STEP_S)
-    assert [(end.handle, end.error) for end in one.ends()] == [(0, None)]
-    one.start(1)
-    assert one.failures() == []
-    one.stop.set()
-    await running
-    await one.worker.close()
-
-
-@in_process(WorkerSettings(worker_id="decode-0", role="decode", drain_timeout_s=3.0))
-async def test_a_move_to_another_group_waits_until_it_is_idle(one: Process) -> None:
-    running = asyncio.create_task(one.worker.run(one.stop))
-    one.start(0)
-    await pass_time(2.5 * STEP_S)
-    one.worker.flip(FlipRequest(Role.PREFILL, one.worker.state().ref.incarnation, "long"))
-    await settle()
-    state = one.worker.state()
-    assert (state.group, state.role, state.is_draining) == ("default", Role.PREFILL, True)
-    await pass_time(20 * STEP_S)
-    assert [(end.handle, end.error) for end in one.ends()] == [(0, None)]
-    state = one.worker.state()
-    assert (state.group, state.is_draining) == ("long", False)
-    assert one.states[-1].group == "long"  # the old router hears it, and lets it go
-    one.stop.set()
-    await running
-    await one.worker.close()
-
-
-@in_process(WorkerSettings(worker_id="decode-0", role="decode", drain_timeout_s=3.0))
-async def test_a_move_hands_back_what_does_not_end_in_time(one: Process) -> None:
-    running = asyncio.create_task(one.worker.run(one.stop))
-    one.start(0, max_tokens=100_000)
-    await pass_time(2.5 * STEP_S)
-    one.worker.flip(FlipRequest(Role.DECODE, one.worker.state().ref.incarnation, "long"))
-    await pass_time(3.5)
-    assert [(end.handle, type(end.error)) for end in one.ends()] == [(0, Draining)]
-    assert one.worker.state().group == "long"
-    one.stop.set()
-    await running
-    await one.worker.close()
-
-
-@in_process(WorkerSettings(worker_id="decode-0", role="decode"))
-async def test_a_flip_meant_for_another_life_or_for_what_it_cannot_be_is_refused(one: Process) -> None:
-    incarnation = one.worker.state().ref.incarnation
-    with pytest.raises(IncarnationMismatch):
-        one.worker.flip(FlipRequest(Role.PREFILL, incarnation + 1))
-    with pytest.raises(ChangeRefused, match="no encoder"):
-        one.worker.flip(FlipRequest(Role.ENCODER, incarnation))
-    one.book.is_draining = True
-    with pytest.raises(Draining):
-        one.worker.flip(FlipRequest(Role.PREFILL, incarnation))
-    assert one.worker.state().role is Role.DECODE
-    await one.worker.close()
 
 
 @in_process()

@@ -62,6 +62,7 @@ def plan_batch(
         is_new = sequence not in has_place
         # what starts needs blocks for its whole prompt, or else prompts half done would stand in each other's way
         end = sequence.num_tokens if is_new else sequence.num_computed_tokens + chunk
+        # num_new_blocks, without the call: every item of every step passes here
         needed = max(0, -(-end // block_size) - len(sequence.block_ids))
         if is_new and (num_places <= 0 or needed > num_free_blocks):
             num_places = 0  # nobody passes who lacks blocks

@@ -1,8 +1,8 @@
 """Which worker encodes an image that a prefill worker wants, as a gateway decides by itself.
 
-Whoever prefills encodes, if it can: nothing has to be moved. Otherwise the encoder worker that the route names, and
-after that, or without a router, the one with the fewest images of this gateway under way; workers correct the rest by
-refusing. One that was lost a moment ago comes last.
+Encoder workers are there to spare those that prefill: first the one that the route names, then, or without a router,
+the one with the fewest images of this gateway under way; workers correct the rest by refusing. Where there is none, or
+none that was not lost a moment ago, whoever prefills encodes, if it can.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,15 +29,20 @@ def choose_encoder(
     load: EncoderLoad,
 ) -> WorkerRef | None:
     """None when nobody is left. `tried` have had this image and did not deliver it."""
-    by_life = {(worker.ref.worker_id, worker.ref.incarnation): worker for worker in workers}
-    own = by_life.get(prefill)
-    if own is not None and own.encodes_images and prefill not in tried:
-        return own.ref
-    revision = own.revision if own is not None else None
-    encoders = [
-        (life in suspects, life != load.named, load.num_images.get(life, 0), life)
-        for life, worker in by_life.items()
-        if worker.role is Role.ENCODER and not worker.is_draining and life not in tried
-        if revision is None or worker.revision == revision
+    own = next((worker for worker in workers if _life(worker) == prefill), None)
+    able = [
+        worker
+        for worker in workers
+        if (worker.role is Role.ENCODER and not worker.is_draining) or (worker is own and own.encodes_images)
+        if _life(worker) not in tried and (own is None or worker.revision == own.revision)
     ]
-    return by_life[min(encoders)[3]].ref if encoders else None
+
+    def rank(worker: WorkerState) -> tuple[bool, bool, bool, int, WorkerLife]:
+        life = _life(worker)
+        return life in suspects, worker is own, life != load.named, load.num_images.get(life, 0), life
+
+    return min(able, key=rank).ref if able else None
+
+
+def _life(worker: WorkerState) -> WorkerLife:
+    return worker.ref.worker_id, worker.ref.incarnation

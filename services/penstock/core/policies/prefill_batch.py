@@ -9,39 +9,26 @@ A prompt whose deadline is missed anyway sets no limit; neither does one without
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from math import inf
 
 from penstock.core.step_cost import StepCost
 from penstock.core.types import Sequence
 from penstock.core.urgency import remaining_s
 
 
-@dataclass(frozen=True, slots=True)
-class PrefillBatchLimits:
-    """Most prompt tokens and prompts of one batch; a longer prompt runs alone. Where prompts may be cut to fill a step,
-    tokens are no limit."""
+def choose_batch(ordered: Iterable[Sequence], cost: StepCost, now_s: float, max_sequences: int) -> tuple[Sequence, ...]:
+    """The first of `ordered`, and those of the others that may ride with it; what does not fit is passed by.
 
-    max_tokens: float = inf
-    max_sequences: int = 128
-
-
-def choose_batch(
-    ordered: Iterable[Sequence], cost: StepCost, now_s: float, limits: PrefillBatchLimits
-) -> tuple[Sequence, ...]:
-    """The first of `ordered`, and those of the others that may ride with it; what does not fit is passed by."""
+    Tokens are no limit: prompts may be cut to fill a step.
+    """
     members: list[Sequence] = []
-    num_tokens, batch_s, time_left_s = 0, cost.prefill_base_s, float("inf")
+    batch_s, time_left_s = cost.prefill_base_s, float("inf")
     for sequence in ordered:
-        if len(members) >= limits.max_sequences:
+        if len(members) >= max_sequences:
             break
-        if members and num_tokens + sequence.num_tokens_to_run > limits.max_tokens:
-            continue
         together_s = batch_s + remaining_s(sequence, cost) - cost.prefill_base_s  # one step, one base
         if members and together_s > time_left_s:
             continue
         members.append(sequence)
-        num_tokens += sequence.num_tokens_to_run
         batch_s = together_s
         own_s = sequence.request.first_token_deadline_s - now_s
         if together_s <= own_s:

@@ -46,11 +46,14 @@ class RoutingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """One score per worker, smaller is better; scores up to `limit` are equally good."""
+    """One score per worker, smaller is better; scores up to `limit` are equally good. `num_cached_tokens` includes what
+    is to be fetched.
+    """
 
     scores: list[float]
     predicted_s: list[float]
     limit: float
+    num_cached_tokens: Mapping[str, int]
 
 
 _Score = Callable[[list[WorkerState]], _Scores]
@@ -68,7 +71,8 @@ def rank(
 
     `num_cached_tokens` maps a worker_id to how many leading tokens of the request its prefix cache holds. Where one
     of the two roles is missing, the workers of the other serve alone: `decode` is empty, `disaggregate` False. Whoever
-    holds less than `num_fetchable` leading tokens may fetch them from a peer, and is priced so where that is cheaper.
+    holds less than `num_fetchable` leading tokens may fetch them from a peer, and where that is cheaper is priced, and
+    named, as if it held them.
     """
     pools = able_pools(query, workers, now_s - policy.stale_s)
     decisions = [_rank_pools(query, *pair, num_cached_tokens, policy, num_fetchable) for pair in pools]
@@ -136,7 +140,7 @@ def _rank_pools(
         chosen: list[Candidate] = []
         for pool in _roomy_first(workers, num_tokens):
             if pool and len(chosen) < policy.num_candidates:
-                chosen += _best(query, pool, score(pool), num_cached_tokens, policy.num_candidates - len(chosen))
+                chosen += _best(query, pool, score(pool), policy.num_candidates - len(chosen))
         return tuple(chosen)
 
     if not (prefill and decode):
@@ -178,6 +182,7 @@ def _score_prefill(
     num_tokens = query.num_tokens
     most_cached = num_tokens - 1  # the last token is always run, to sample from
     num_fetchable = min(num_fetchable, most_cached)
+    fetched: dict[str, int] = {}
     for worker in workers:
         rate, base = worker.prefill_s_per_token, worker.prefill_base_s
         if is_exploring or rate <= 0:
@@ -186,11 +191,14 @@ def _score_prefill(
         own = base + (num_tokens - (num_cached if num_cached < most_cached else most_cached)) * rate
         if num_cached < num_fetchable:
             fetch_s = policy.fetch_base_s + (num_fetchable - num_cached) * policy.fetch_s_per_token
-            own = min(own, fetch_s + base + (num_tokens - num_fetchable) * rate)
+            if (fetching := fetch_s + base + (num_tokens - num_fetchable) * rate) < own:
+                own = fetching
+                fetched[worker.ref.worker_id] = num_fetchable
         own_costs.append(own)
         scores.append(own + worker.num_prefill_tokens * rate)
     best = min(scores)
-    return _Scores(scores, scores, best + policy.tie_fraction * own_costs[scores.index(best)])
+    limit = best + policy.tie_fraction * own_costs[scores.index(best)]
+    return _Scores(scores, scores, limit, {**num_cached_tokens, **fetched} if fetched else num_cached_tokens)
 
 
 def _score_decode(
@@ -219,16 +227,10 @@ def _score_decode(
         if num_cached_tokens:
             occupancy -= hit_weight * num_cached_tokens.get(worker.ref.worker_id, 0)
         scores.append((measured_s if measured_s > floor_s else floor_s) * (1 + occupancy))
-    return _Scores(scores, predicted_s, min(scores))
+    return _Scores(scores, predicted_s, min(scores), num_cached_tokens)
 
 
-def _best(
-    query: RouteQuery,
-    workers: Sequence[WorkerState],
-    scored: _Scores,
-    num_cached_tokens: Mapping[str, int],
-    num_wanted: int,
-) -> list[Candidate]:
+def _best(query: RouteQuery, workers: Sequence[WorkerState], scored: _Scores, num_wanted: int) -> list[Candidate]:
     """The `num_wanted` best workers; equally good ones in an order that differs from request to request."""
     scores, limit = scored.scores, scored.limit
     salt = crc32(query.request_id.encode())
@@ -241,7 +243,7 @@ def _best(
         Candidate(
             ref=workers[index].ref,
             predicted_s=scored.predicted_s[index],
-            num_cached_tokens=num_cached_tokens.get(workers[index].ref.worker_id, 0),
+            num_cached_tokens=scored.num_cached_tokens.get(workers[index].ref.worker_id, 0),
         )
         for index in chosen
     ]

@@ -34,13 +34,12 @@ class MooncakePolicy:
 
 @dataclass(frozen=True, slots=True)
 class PrefillChoice:
-    """One ranked worker. `num_fetched_tokens` of the prefix come from `fetch_from`, another worker's id."""
+    """One ranked worker. `num_fetched_tokens` of its prefix come from the worker that has the longest."""
 
     worker: WorkerState
     ttft_s: float
     num_cached_tokens: int
     num_fetched_tokens: int = 0
-    fetch_from: str = ""
 
 
 def rank(
@@ -57,7 +56,6 @@ def rank(
     """
     held = {worker.ref.worker_id: prefixes.cached.get(worker.ref.worker_id, 0) for worker in workers}
     most_cached = num_tokens - 1
-    source = prefixes.source.worker_id if prefixes.source else ""
     best = min(prefixes.num_fetchable, most_cached)
     num_kept = best / policy.balancing_threshold if policy.can_fetch else 0.0  # a prefix this long is not replaced
 
@@ -78,7 +76,7 @@ def rank(
         own = min(held[name], most_cached)
         if own >= num_kept:
             return PrefillChoice(worker, ttft_s, own)
-        return PrefillChoice(worker, ttft_s, best, best - own, source)
+        return PrefillChoice(worker, ttft_s, best, best - own)
 
     return tuple(choice(worker) for worker in nsmallest(policy.num_candidates, workers, key=ttft))
 

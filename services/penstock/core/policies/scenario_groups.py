@@ -63,6 +63,11 @@ def choose_group(traffic: Traffic, rules: Sequence[GroupRule], default: str) -> 
     return default
 
 
+def tenants_of(rules: Sequence[GroupRule]) -> set[str]:
+    """Those that rules name."""
+    return {str(item.value) for rule in rules for item in rule.conditions if item.name == "tenant"}
+
+
 def parse_rule(text: str) -> GroupRule:
     """GROUP:CONDITION&CONDITION... as a rule; raises InvalidSettings with the part that is wrong."""
     group, separator, conditions = text.partition(":")

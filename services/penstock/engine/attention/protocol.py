@@ -15,6 +15,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+MAX_KEPT_TOKENS = 256  # of a step whose buffers may stay allocated until the next one
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionGeometry:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from penstock.engine.attention.protocol import AttentionGeometry, AttentionStep
+from penstock.engine.attention.protocol import MAX_KEPT_TOKENS, AttentionGeometry, AttentionStep
 from penstock.engine.attention.torch_plan import Plan, Planner, PoolViews, Segment
 
 
@@ -33,9 +33,8 @@ class TorchAttention:
     def __init__(self, geometry: AttentionGeometry, rope: Tensor, kv: Tensor) -> None:
         self._geometry = geometry
         self._rope = _spread(rope.to(kv.device, kv.dtype))
-        self._cos = self._sin_low = self._sin_high = (
-            self._rope
-        )  # of this step's tokens: [num_tokens, 1, head_dim (/ 2)]
+        # of this step's tokens: [num_tokens, 1, head_dim (/ 2)]
+        self._cos = self._sin_low = self._sin_high = self._rope
         self._pool = PoolViews(kv)
         self._slots: slice | Tensor = slice(0)
         self._plans: dict[int, Plan] = {}
@@ -64,6 +63,8 @@ class TorchAttention:
             pool[:, self._slots].copy_(views.written)
         else:
             pool.index_copy_(1, self._slots, views.written)
+        if layer == self._geometry.num_layers - 1 and qkv.shape[0] > MAX_KEPT_TOKENS:
+            self._views = None
         return views.query
 
     def attend(self, layer: int, query: Tensor) -> Tensor:

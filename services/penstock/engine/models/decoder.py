@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from penstock.engine.attention.protocol import Attention
+from penstock.engine.attention.protocol import MAX_KEPT_TOKENS, Attention
 from penstock.engine.models.config import ModelConfig
 from penstock.engine.models.linear import Linear
 from penstock.engine.models.mlp import FeedForward
 from penstock.engine.models.norm import RmsNorm
 from penstock.engine.models.workspace import Workspace
-
-MAX_KEPT_TOKENS = 256  # of the buffers that stay allocated between steps
 
 AfterLayer = Callable[[int], bool]
 """Called at each layer boundary, once that layer's KV is written; True stops the pass there."""

@@ -16,5 +16,7 @@ class Workspace:
         self.qkv = like.new_empty(num_tokens, num_heads, config.head_dim)  # queries, keys, values
         self.flat_qkv = self.qkv.flatten(1)
         self.qk = self.qkv[:, : config.num_heads + config.num_kv_heads]
-        self.gate_up = like.new_empty(num_tokens, 2 * config.intermediate_size)
+        has_dense_layers = not all(config.is_sparse(layer) for layer in range(config.num_layers))
+        # sparse ones never read it
+        self.gate_up = like.new_empty(num_tokens, 2 * config.intermediate_size if has_dense_layers else 0)
         self.gate, self.up = self.gate_up.chunk(2, dim=-1)

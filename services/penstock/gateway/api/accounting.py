@@ -52,7 +52,9 @@ def _count(service: Service, record: RequestRecord, outcome: str) -> None:
 
 
 def _judge(service: Service, record: RequestRecord, outcome: str) -> None:
-    """Against its objectives; what the client itself ended early, or got wrong, is not held against us."""
+    """Against its objectives. Those of a client that left are judged by the tokens it got; without any, or when the
+    request was wrong, nothing is held against us.
+    """
     slo, objectives = service.metrics.slo, record.objectives
     if outcome in ("shed", "failed"):
         for objective in ("ttft", "tpot"):

@@ -39,7 +39,6 @@ class Answer:
         self.answer_id = f"{kind}-{secrets.token_hex(16)}"
         self.created_s = int(service.wall_s())
         self._metrics = service.metrics
-        self._service = service
         self.readers = self._begin(service, caller)
         self._record = caller.record
         if caller.record is not None:
@@ -67,7 +66,7 @@ class Answer:
                     block_hashes=hashes,
                     first_token_deadline_s=caller.first_token_deadline_s,
                     priority=caller.priority,
-                    tenant=caller.salt.hex(),
+                    tenant=caller.tenant,
                     traceparent=caller.traceparent,
                 )
                 detokenizer = service.model.tokenizer.detokenizer(body.skip_special_tokens)

@@ -66,7 +66,8 @@ class App:
         exchange = Exchange(scope, receive, send)
         path = next(filter(exchange.path.startswith, FOLDERS), exchange.path)
         route = self._routes.get(path)
-        record = self._open_account(exchange, path) if route in COMPLETIONS else None
+        is_completion = route in COMPLETIONS and exchange.method == "POST"
+        record = self._open_account(exchange, path) if is_completion else None
         error: PenstockError | None = InternalError("The answer could not be sent.")
         try:
             error = await self._try_answer(exchange, route, record)

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from penstock.core.errors import NotAuthenticated
@@ -26,15 +26,17 @@ class Tenant(NamedTuple):
 class ApiKeys:
     """The accepted bearer tokens, `KEY` or `TENANT:KEY`; with none, everyone may call and all share one prefix cache.
 
-    A tenant is known by its key; without keys by its word, a header that a proxy in front may set.
+    A tenant is known by its key; without keys by its word, a header that a proxy in front may set. Those that are
+    `expected` are told apart whoever came before them.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], expected: Collection[str] = ()) -> None:
         self._keys: list[tuple[str, bytes]] = []  # name, token
         for number, key in enumerate(keys, start=1):
             named = _NAMED_KEY.fullmatch(key)
             self._keys.append((named[1], named[2].encode()) if named else (f"key-{number}", key.encode()))
-        self._said: set[str] = set()
+        self._expected = frozenset(expected)
+        self._said: set[str] = set()  # other than those
 
     def tenant(self, authorization: str, said: str = "") -> Tenant:
         """Check an Authorization header. `said` is the caller's word for who it is."""
@@ -51,7 +53,7 @@ class ApiKeys:
     def _bounded(self, said: str) -> str:
         if not said:
             return ANONYMOUS
-        if said not in self._said:
+        if said not in self._expected and said not in self._said:
             if len(self._said) >= MAX_NUM_TENANTS or not _NAME.fullmatch(said):
                 return OTHERS
             self._said.add(said)

@@ -24,7 +24,7 @@ class Caller(NamedTuple):
     first_token_deadline_s: float = float("inf")
     priority: int = 0
     traceparent: str = ""
-    tenant: str = ""  # as metrics call it
+    tenant: str = ""  # whom it counts as: in metrics, in rules, in the turns that workers take
     ttft_s: float | None = None  # objectives of its own
     tpot_s: float | None = None
     record: RequestRecord | None = None  # of a request for completions

@@ -82,7 +82,7 @@ class Choice:
             texts.append(self._show(self._detokenizer.push((token,))))
             if self._stops is not None and self._stops.is_matched:
                 self.finish_reason = FinishReason.STOP
-                self.generation.cancel()
+                self.generation.stop()
                 break
         if self.finish_reason is None and finish is not None:
             texts.append(self._show(self._detokenizer.flush()))

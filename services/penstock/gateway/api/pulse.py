@@ -63,8 +63,7 @@ class Pulse:
     def history(self) -> dict[str, Any]:
         """Every point there is, oldest first."""
         now_s = self._service.now_s()
-        rows = [[round(now_s - (row[0] or 0.0), 1), *row[1:]] for row in self._points]
-        return {"columns": POINT, "points": rows}
+        return {"columns": POINT, "points": [_row(point, now_s) for point in self._points]}
 
     def state(self) -> dict[str, Any]:
         """Figures of the last seconds; `stages` counts what is under way, sequence by sequence."""
@@ -81,7 +80,7 @@ class Pulse:
             "tpot_s": self._quantiles("tpot"),
             "objectives": _objectives(self._service.objectives),
             "stages": self._stages(),
-            "point": list(self.history()["points"][-1]) if self._points else None,
+            "point": _row(self._points[-1], self._service.now_s()) if self._points else None,
         }
 
     @property
@@ -123,10 +122,16 @@ class Pulse:
         for record in self._service.requests.running():
             for choice in record.choices:
                 num_tokens = choice.num_tokens
-                stages["prefill" if not num_tokens else "transfer" if num_tokens == 1 else "decode"] += 1
+                if choice.finish_reason is None:
+                    stages["prefill" if not num_tokens else "transfer" if num_tokens == 1 else "decode"] += 1
         stages["waiting"] = self._service.dispatcher.num_waiting
         stages["prefill"] = max(0, stages["prefill"] - stages["waiting"])
         return stages
+
+
+def _row(point: Sequence[float | None], now_s: float) -> list[float | None]:
+    """As viewers get it: its first column is an age."""
+    return [round(now_s - (point[0] or 0.0), 1), *point[1:]]
 
 
 def _count_roles(workers: Sequence[WorkerState]) -> dict[str, int]:

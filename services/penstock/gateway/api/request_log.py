@@ -7,7 +7,6 @@ is full the oldest goes. `/cluster/requests` serves it, `penstock trace` and the
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import sub
 
 from penstock.core.timeline import Slo, Span, percentile
 from penstock.gateway.api.choice import Choice
@@ -26,15 +25,9 @@ class EndedSequence:
     last_token_s: float | None
     num_tokens: int
     num_resumes: int
+    tpot_s: float  # 0 for a single token, which meets any objective
     itl_s: Mapping[str, float]  # p50, p99, max; empty with fewer than two tokens
     finish_reason: str  # empty: it did not get that far
-
-    @property
-    def tpot_s(self) -> float:
-        """Mean time per token after the first; 0 for a single token, which meets any objective."""
-        if self.num_tokens < 2 or self.first_token_s is None or self.last_token_s is None:
-            return 0.0
-        return (self.last_token_s - self.first_token_s) / (self.num_tokens - 1)
 
 
 @dataclass(slots=True)
@@ -133,13 +126,14 @@ def _is_sequence_of(name: str, record: RequestRecord) -> bool:
 def _ended(choice: Choice) -> EndedSequence:
     timeline = choice.generation.timeline
     times = timeline.token_times_s
-    gaps = sorted(map(sub, times[1:], times))
+    gaps = sorted(timeline.itl_s)
     return EndedSequence(
         spans=tuple(timeline.spans),
         first_token_s=times[0] if times else None,
         last_token_s=times[-1] if times else None,
         num_tokens=choice.num_tokens,
         num_resumes=choice.generation.num_resumes,
+        tpot_s=timeline.tpot_s or 0.0,
         itl_s={"p50": percentile(gaps, 0.5), "p99": percentile(gaps, 0.99), "max": gaps[-1]} if gaps else {},
         finish_reason=choice.finish_reason.value if choice.finish_reason else "",
     )

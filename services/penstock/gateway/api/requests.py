@@ -3,10 +3,10 @@
 `age_s` and every time of a sequence count from the request's arrival at this gateway, in seconds of its clock.
 
     {"requests": [{"request_id", "answer_id", "state": "running" | "finished", "age_s", "path", "tenant", "trace_id",
-                   "status", "code", "num_prompt_tokens", "num_images", "num_cached_tokens", "num_output_tokens",
-                   "ttft_s", "e2e_s",
-                   "sequences": [{"stages": [{"stage", "where", "began_s", "ended_s"}], "first_token_s", "last_token_s",
-                                  "num_tokens", "num_resumes", "itl_s": {"p50", "p99", "max"}, "finish_reason"}]}]}
+                   "is_streamed", "status", "code", "num_prompt_tokens", "num_images", "num_cached_tokens",
+                   "num_output_tokens", "ttft_s", "e2e_s", "sequences": [{"stages": [{"stage", "where", "began_s",
+                   "ended_s"}], "first_token_s", "last_token_s", "num_tokens", "num_resumes", "itl_s": {"p50", "p99",
+                   "max"}, "finish_reason"}]}]}
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ PATH = "/cluster/requests"
 async def latest(service: Service, exchange: Exchange, _caller: Caller) -> None:
     """All running requests and the last finished ones; `?limit=N` of these."""
     text = exchange.query("limit") or "32"
-    if not text.isdecimal() or int(text) > NUM_REMEMBERED:
+    if not text.isdecimal() or len(text) > 4 or int(text) > NUM_REMEMBERED:  # int() takes no thousands of digits
         raise InvalidRequest(f"'limit' must be a number from 0 to {NUM_REMEMBERED}.", "limit")
     now_s = service.now_s()
     await exchange.respond_json({"requests": [show(record, now_s) for record in service.requests.latest(int(text))]})

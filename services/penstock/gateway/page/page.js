@@ -7,6 +7,7 @@ const SILENT_S = 2;
 
 let points = [];
 let columns = [];
+let is_fresh = false; // the newest point of a history is that of the state after it
 let model = "";
 
 function as_point(row) {
@@ -16,13 +17,15 @@ function as_point(row) {
 function on_history(history) {
   columns = history.columns;
   points = history.points.map(as_point);
+  is_fresh = points.length > 0;
 }
 
 function on_state(state) {
   const { gateway, groups, pulse } = state;
   model = gateway.model;
   $("what").textContent = `${gateway.id} serves ${gateway.model}, version ${gateway.version}`;
-  if (pulse.point) remember(as_point(pulse.point));
+  if (pulse.point && !is_fresh) remember(as_point(pulse.point));
+  is_fresh = false;
   const changes = groups.flatMap((group) => group.role_changes);
   show_tiles(pulse, gateway);
   show_path(pulse.stages);
@@ -50,7 +53,7 @@ function against(quantile, objective) {
 }
 
 function show_tiles(pulse, gateway) {
-  const { ttft_s, tpot_s, objectives, outcomes } = pulse;
+  const { ttft_s, tpot_s, objectives, outcomes, totals } = pulse;
   const failed = (outcomes.failed || 0) + (outcomes.shed || 0);
   $("tiles").replaceChildren(
     tile("requests a second", number(pulse.requests_per_s)),
@@ -60,6 +63,7 @@ function show_tiles(pulse, gateway) {
     tile("per token, median", seconds(tpot_s.p50), against(tpot_s.p50, objectives.tpot_s)),
     tile("per token, 99 %", seconds(tpot_s.p99), against(tpot_s.p99, objectives.tpot_s)),
     tile("in flight", number(gateway.num_requests)),
+    tile("answered in all", number(totals.answered || 0)),
     tile("failed or shed, 1 min", number(failed), failed ? "bad" : ""));
 }
 

@@ -31,13 +31,6 @@ class ParallelCosts:
             return spec
         return replace(spec, kind="roofline", engine="", gpu_peaks=self._aligned(parallelism.tensor))
 
-    def describe(self, parallelism: Parallelism) -> str:
-        """Where its figures come from, for people."""
-        spec = self.at(parallelism)
-        if spec.kind != "roofline":
-            return spec.kind
-        return "roofline" if spec.gpu_peaks == self.base.gpu_peaks else "roofline aligned with a fit"
-
     def _has_fit(self, tensor: int) -> bool:
         if self.base.gpu_peaks or self.base.model_shape:
             return False

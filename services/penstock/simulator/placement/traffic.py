@@ -1,6 +1,6 @@
 """A sample of a workload that can be played at any rate: the same requests, closer together or further apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from penstock.core.errors import InvalidSettings
@@ -55,9 +55,3 @@ class Traffic:
                 for request in self.requests
             )
         )
-
-
-def quantile(requests: Sequence[RequestSpec], fraction: float) -> RequestSpec:
-    """The request whose prompt is as long as that share of all prompts, or longer."""
-    ordered = sorted(requests, key=lambda request: (request.num_prompt_tokens, request.num_output_tokens))
-    return ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]

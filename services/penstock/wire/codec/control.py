@@ -4,10 +4,10 @@ from penstock.core.policies.pool_changes import PoolChange
 from penstock.core.pools import Steering
 from penstock.core.types import Role
 from penstock.wire.control_messages import (
+    FlipOrderRequest,
     FlipResponse,
     GrowRequest,
     GrowResponse,
-    MoveRequest,
     RestartRequest,
     RestartResponse,
     RolloutRequest,
@@ -55,21 +55,21 @@ def scaled_from_wire(message: pb.ScaleResponse) -> ScaleResponse:
     )
 
 
-def move_to_wire(request: MoveRequest) -> pb.MoveRequest:
-    return pb.MoveRequest(
+def flip_to_wire(request: FlipOrderRequest) -> pb.FlipOrderRequest:
+    return pb.FlipOrderRequest(
         worker_id=request.worker_id, role=request.role, is_dry_run=request.is_dry_run, group=request.group
     )
 
 
-def move_from_wire(message: pb.MoveRequest) -> MoveRequest:
-    return MoveRequest(message.worker_id, Role(message.role), message.is_dry_run, message.group)
+def flip_from_wire(message: pb.FlipOrderRequest) -> FlipOrderRequest:
+    return FlipOrderRequest(message.worker_id, Role(message.role), message.is_dry_run, message.group)
 
 
-def moved_to_wire(response: FlipResponse) -> pb.MoveResponse:
-    return pb.MoveResponse(previous_role=response.previous_role, num_sequences=response.num_sequences)
+def flipped_to_wire(response: FlipResponse) -> pb.FlipOrderResponse:
+    return pb.FlipOrderResponse(previous_role=response.previous_role, num_sequences=response.num_sequences)
 
 
-def moved_from_wire(message: pb.MoveResponse) -> FlipResponse:
+def flipped_from_wire(message: pb.FlipOrderResponse) -> FlipResponse:
     return FlipResponse(Role(message.previous_role), message.num_sequences)
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/control.proto\x12\x10penstock.wire.v1\".\n\tRoleCount\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x13\n\x0bnum_workers\x18\x02 \x01(\r\"P\n\x0cScaleRequest\x12,\n\x07targets\x18\x01 \x03(\x0b\x32\x1b.penstock.wire.v1.RoleCount\x12\x12\n\nis_dry_run\x18\x02 \x01(\x08\"]\n\x0bScaleChange\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x12\n\nnum_before\x18\x02 \x01(\r\x12\x11\n\tnum_after\x18\x03 \x01(\r\x12\x19\n\x11\x65nding_worker_ids\x18\x04 \x03(\t\"?\n\rScaleResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.ScaleChange\"Q\n\x0bMoveRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x12\n\nis_dry_run\x18\x03 \x01(\x08\x12\r\n\x05group\x18\x04 \x01(\t\"<\n\x0cMoveResponse\x12\x15\n\rprevious_role\x18\x01 \x01(\t\x12\x15\n\rnum_sequences\x18\x02 \x01(\r\" \n\x0cSteerRequest\x12\x10\n\x08steering\x18\x01 \x01(\t\"!\n\rSteerResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\"3\n\x0eRolloutRequest\x12\r\n\x05roles\x18\x01 \x03(\t\x12\x12\n\nis_dry_run\x18\x02 \x01(\x08\"%\n\x0fRolloutResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"?\n\x0bGrowRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0bnum_workers\x18\x03 \x01(\r\"\"\n\x0cGrowResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"#\n\rShrinkRequest\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"\x10\n\x0eShrinkResponse\"#\n\x0eRestartRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\x11\n\x0fRestartResponse2\xb4\x02\n\x07\x43ontrol\x12H\n\x05Scale\x12\x1e.penstock.wire.v1.ScaleRequest\x1a\x1f.penstock.wire.v1.ScaleResponse\x12\x45\n\x04Move\x12\x1d.penstock.wire.v1.MoveRequest\x1a\x1e.penstock.wire.v1.MoveResponse\x12H\n\x05Steer\x12\x1e.penstock.wire.v1.SteerRequest\x1a\x1f.penstock.wire.v1.SteerResponse\x12N\n\x07Rollout\x12 .penstock.wire.v1.RolloutRequest\x1a!.penstock.wire.v1.RolloutResponse2\xeb\x01\n\x05Pools\x12\x45\n\x04Grow\x12\x1d.penstock.wire.v1.GrowRequest\x1a\x1e.penstock.wire.v1.GrowResponse\x12K\n\x06Shrink\x12\x1f.penstock.wire.v1.ShrinkRequest\x1a .penstock.wire.v1.ShrinkResponse\x12N\n\x07Restart\x12 .penstock.wire.v1.RestartRequest\x1a!.penstock.wire.v1.RestartResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenstock/wire/v1/control.proto\x12\x10penstock.wire.v1\".\n\tRoleCount\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x13\n\x0bnum_workers\x18\x02 \x01(\r\"P\n\x0cScaleRequest\x12,\n\x07targets\x18\x01 \x03(\x0b\x32\x1b.penstock.wire.v1.RoleCount\x12\x12\n\nis_dry_run\x18\x02 \x01(\x08\"]\n\x0bScaleChange\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x12\n\nnum_before\x18\x02 \x01(\r\x12\x11\n\tnum_after\x18\x03 \x01(\r\x12\x19\n\x11\x65nding_worker_ids\x18\x04 \x03(\t\"?\n\rScaleResponse\x12.\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1d.penstock.wire.v1.ScaleChange\"V\n\x10\x46lipOrderRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x12\n\nis_dry_run\x18\x03 \x01(\x08\x12\r\n\x05group\x18\x04 \x01(\t\"A\n\x11\x46lipOrderResponse\x12\x15\n\rprevious_role\x18\x01 \x01(\t\x12\x15\n\rnum_sequences\x18\x02 \x01(\r\" \n\x0cSteerRequest\x12\x10\n\x08steering\x18\x01 \x01(\t\"!\n\rSteerResponse\x12\x10\n\x08previous\x18\x01 \x01(\t\"3\n\x0eRolloutRequest\x12\r\n\x05roles\x18\x01 \x03(\t\x12\x12\n\nis_dry_run\x18\x02 \x01(\x08\"%\n\x0fRolloutResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"?\n\x0bGrowRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x13\n\x0bnum_workers\x18\x03 \x01(\r\"\"\n\x0cGrowResponse\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"#\n\rShrinkRequest\x12\x12\n\nworker_ids\x18\x01 \x03(\t\"\x10\n\x0eShrinkResponse\"#\n\x0eRestartRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\x11\n\x0fRestartResponse2\xbe\x02\n\x07\x43ontrol\x12H\n\x05Scale\x12\x1e.penstock.wire.v1.ScaleRequest\x1a\x1f.penstock.wire.v1.ScaleResponse\x12O\n\x04\x46lip\x12\".penstock.wire.v1.FlipOrderRequest\x1a#.penstock.wire.v1.FlipOrderResponse\x12H\n\x05Steer\x12\x1e.penstock.wire.v1.SteerRequest\x1a\x1f.penstock.wire.v1.SteerResponse\x12N\n\x07Rollout\x12 .penstock.wire.v1.RolloutRequest\x1a!.penstock.wire.v1.RolloutResponse2\xeb\x01\n\x05Pools\x12\x45\n\x04Grow\x12\x1d.penstock.wire.v1.GrowRequest\x1a\x1e.penstock.wire.v1.GrowResponse\x12K\n\x06Shrink\x12\x1f.penstock.wire.v1.ShrinkRequest\x1a .penstock.wire.v1.ShrinkResponse\x12N\n\x07Restart\x12 .penstock.wire.v1.RestartRequest\x1a!.penstock.wire.v1.RestartResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,32 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCALECHANGE']._serialized_end=275
   _globals['_SCALERESPONSE']._serialized_start=277
   _globals['_SCALERESPONSE']._serialized_end=340
-  _globals['_MOVEREQUEST']._serialized_start=342
-  _globals['_MOVEREQUEST']._serialized_end=423
-  _globals['_MOVERESPONSE']._serialized_start=425
-  _globals['_MOVERESPONSE']._serialized_end=485
-  _globals['_STEERREQUEST']._serialized_start=487
-  _globals['_STEERREQUEST']._serialized_end=519
-  _globals['_STEERRESPONSE']._serialized_start=521
-  _globals['_STEERRESPONSE']._serialized_end=554
-  _globals['_ROLLOUTREQUEST']._serialized_start=556
-  _globals['_ROLLOUTREQUEST']._serialized_end=607
-  _globals['_ROLLOUTRESPONSE']._serialized_start=609
-  _globals['_ROLLOUTRESPONSE']._serialized_end=646
-  _globals['_GROWREQUEST']._serialized_start=648
-  _globals['_GROWREQUEST']._serialized_end=711
-  _globals['_GROWRESPONSE']._serialized_start=713
-  _globals['_GROWRESPONSE']._serialized_end=747
-  _globals['_SHRINKREQUEST']._serialized_start=749
-  _globals['_SHRINKREQUEST']._serialized_end=784
-  _globals['_SHRINKRESPONSE']._serialized_start=786
-  _globals['_SHRINKRESPONSE']._serialized_end=802
-  _globals['_RESTARTREQUEST']._serialized_start=804
-  _globals['_RESTARTREQUEST']._serialized_end=839
-  _globals['_RESTARTRESPONSE']._serialized_start=841
-  _globals['_RESTARTRESPONSE']._serialized_end=858
-  _globals['_CONTROL']._serialized_start=861
-  _globals['_CONTROL']._serialized_end=1169
-  _globals['_POOLS']._serialized_start=1172
-  _globals['_POOLS']._serialized_end=1407
+  _globals['_FLIPORDERREQUEST']._serialized_start=342
+  _globals['_FLIPORDERREQUEST']._serialized_end=428
+  _globals['_FLIPORDERRESPONSE']._serialized_start=430
+  _globals['_FLIPORDERRESPONSE']._serialized_end=495
+  _globals['_STEERREQUEST']._serialized_start=497
+  _globals['_STEERREQUEST']._serialized_end=529
+  _globals['_STEERRESPONSE']._serialized_start=531
+  _globals['_STEERRESPONSE']._serialized_end=564
+  _globals['_ROLLOUTREQUEST']._serialized_start=566
+  _globals['_ROLLOUTREQUEST']._serialized_end=617
+  _globals['_ROLLOUTRESPONSE']._serialized_start=619
+  _globals['_ROLLOUTRESPONSE']._serialized_end=656
+  _globals['_GROWREQUEST']._serialized_start=658
+  _globals['_GROWREQUEST']._serialized_end=721
+  _globals['_GROWRESPONSE']._serialized_start=723
+  _globals['_GROWRESPONSE']._serialized_end=757
+  _globals['_SHRINKREQUEST']._serialized_start=759
+  _globals['_SHRINKREQUEST']._serialized_end=794
+  _globals['_SHRINKRESPONSE']._serialized_start=796
+  _globals['_SHRINKRESPONSE']._serialized_end=812
+  _globals['_RESTARTREQUEST']._serialized_start=814
+  _globals['_RESTARTREQUEST']._serialized_end=849
+  _globals['_RESTARTRESPONSE']._serialized_start=851
+  _globals['_RESTARTRESPONSE']._serialized_end=868
+  _globals['_CONTROL']._serialized_start=871
+  _globals['_CONTROL']._serialized_end=1189
+  _globals['_POOLS']._serialized_start=1192
+  _globals['_POOLS']._serialized_end=1427
 # @@protoc_insertion_point(module_scope)

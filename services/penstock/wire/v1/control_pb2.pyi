@@ -40,7 +40,7 @@ class ScaleResponse(_message.Message):
     changes: _containers.RepeatedCompositeFieldContainer[ScaleChange]
     def __init__(self, changes: _Optional[_Iterable[_Union[ScaleChange, _Mapping]]] = ...) -> None: ...
 
-class MoveRequest(_message.Message):
+class FlipOrderRequest(_message.Message):
     __slots__ = ("worker_id", "role", "is_dry_run", "group")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -52,7 +52,7 @@ class MoveRequest(_message.Message):
     group: str
     def __init__(self, worker_id: _Optional[str] = ..., role: _Optional[str] = ..., is_dry_run: _Optional[bool] = ..., group: _Optional[str] = ...) -> None: ...
 
-class MoveResponse(_message.Message):
+class FlipOrderResponse(_message.Message):
     __slots__ = ("previous_role", "num_sequences")
     PREVIOUS_ROLE_FIELD_NUMBER: _ClassVar[int]
     NUM_SEQUENCES_FIELD_NUMBER: _ClassVar[int]

@@ -40,10 +40,10 @@ class ControlStub:
                 request_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.ScaleRequest.SerializeToString,
                 response_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.ScaleResponse.FromString,
                 _registered_method=True)
-        self.Move = channel.unary_unary(
-                '/penstock.wire.v1.Control/Move',
-                request_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.MoveRequest.SerializeToString,
-                response_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.MoveResponse.FromString,
+        self.Flip = channel.unary_unary(
+                '/penstock.wire.v1.Control/Flip',
+                request_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderRequest.SerializeToString,
+                response_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderResponse.FromString,
                 _registered_method=True)
         self.Steer = channel.unary_unary(
                 '/penstock.wire.v1.Control/Steer',
@@ -68,7 +68,7 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Move(self, request, context):
+    def Flip(self, request, context):
         """Changes one worker's role now, whatever the controller thinks; counts for its cool-down.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -97,10 +97,10 @@ def add_ControlServicer_to_server(servicer, server):
                     request_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.ScaleRequest.FromString,
                     response_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.ScaleResponse.SerializeToString,
             ),
-            'Move': grpc.unary_unary_rpc_method_handler(
-                    servicer.Move,
-                    request_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.MoveRequest.FromString,
-                    response_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.MoveResponse.SerializeToString,
+            'Flip': grpc.unary_unary_rpc_method_handler(
+                    servicer.Flip,
+                    request_deserializer=penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderRequest.FromString,
+                    response_serializer=penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderResponse.SerializeToString,
             ),
             'Steer': grpc.unary_unary_rpc_method_handler(
                     servicer.Steer,
@@ -152,7 +152,7 @@ class Control:
             _registered_method=True)
 
     @staticmethod
-    def Move(request,
+    def Flip(request,
             target,
             options=(),
             channel_credentials=None,
@@ -165,9 +165,9 @@ class Control:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/penstock.wire.v1.Control/Move',
-            penstock_dot_wire_dot_v1_dot_control__pb2.MoveRequest.SerializeToString,
-            penstock_dot_wire_dot_v1_dot_control__pb2.MoveResponse.FromString,
+            '/penstock.wire.v1.Control/Flip',
+            penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderRequest.SerializeToString,
+            penstock_dot_wire_dot_v1_dot_control__pb2.FlipOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,7 +64,8 @@ class WorkerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Flip(self, request, context):
-        """Changes what is routed to it, at once: what it holds goes on to its end. No restart, no reload.
+        """Changes what is routed to it, at once: what it holds goes on to its end. No restart, no reload. With a group, what
+        has not ended within the worker's drain timeout is handed back to its gateways.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

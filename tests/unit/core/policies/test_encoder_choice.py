@@ -1,4 +1,4 @@
-"""Who encodes an image: whoever prefills if it can, else the encoder with the least to do."""
+"""Who encodes an image: the encoder with the least to do, else whoever prefills if it can."""
 
 from dataclasses import replace
 
@@ -22,10 +22,13 @@ def life(name: str) -> WorkerLife:
 @pytest.mark.parametrize(
     ("case", "workers", "tried", "suspects", "num_images", "chosen"),
     [
-        ("whoever prefills", [FIRST, SEEING], set(), set(), {}, "prefill-0"),
-        ("not if it has failed", [FIRST, SEEING], {life("prefill-0")}, set(), {}, "encoder-0"),
-        ("nor another life of it", [FIRST, make_worker("prefill-0", incarnation=2, encodes_images=True)], *[{}] * 3,
-         "encoder-0"),
+        ("an encoder rather than whoever prefills", [SEEING, FIRST], set(), set(), {}, "encoder-0"),
+        ("whoever prefills where there is none", [SEEING, GOING], set(), set(), {}, "prefill-0"),
+        ("or where it was just lost", [SEEING, FIRST], set(), {life("encoder-0")}, {}, "prefill-0"),
+        ("or has had it", [SEEING, FIRST], {life("encoder-0")}, set(), {}, "prefill-0"),
+        ("not if it has failed itself", [SEEING], {life("prefill-0")}, set(), {}, None),
+        ("nor another life of it", [make_worker("prefill-0", incarnation=2, encodes_images=True)], *[{}] * 3, None),
+        ("nor another worker that prefills", [PREFILL, replace(SEEING, ref=SECOND.ref)], set(), set(), {}, None),
         ("the encoder with the fewest images", [PREFILL, FIRST, SECOND], set(), set(), {life("encoder-0"): 2},
          "encoder-1"),
         ("by name where they are equal", [PREFILL, SECOND, FIRST], set(), set(), {}, "encoder-0"),
@@ -47,7 +50,7 @@ def test_choices(case: str, workers: list, tried: set, suspects: set, num_images
     ("case", "workers", "tried", "suspects", "chosen"),
     [
         ("before others with less to do", [PREFILL, FIRST, SECOND], set(), set(), "encoder-1"),
-        ("but after whoever prefills", [SEEING, FIRST, SECOND], set(), set(), "prefill-0"),
+        ("and before whoever prefills", [SEEING, FIRST, SECOND], set(), set(), "encoder-1"),
         ("unless it was just lost", [PREFILL, FIRST, SECOND], set(), {life("encoder-1")}, "encoder-0"),
         ("or has had it", [PREFILL, FIRST, SECOND], {life("encoder-1")}, set(), "encoder-0"),
         ("or is not there any more", [PREFILL, FIRST], set(), set(), "encoder-0"),

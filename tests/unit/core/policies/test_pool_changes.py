@@ -41,6 +41,20 @@ def test_those_that_drain_do_not_count() -> None:
     assert plan_scale([(P, 4)], workers)[0] == [PoolChange(P, 3, 4)]
 
 
+def test_encoders_are_scaled_for_themselves_even_to_none() -> None:
+    """Requests without images need none, and language workers may encode themselves."""
+    encoders = [make_worker("e0", E, num_waiting=4), make_worker("e1", E)]
+    assert plan_scale([(E, 3)], [*POOLS, *encoders]) == ([PoolChange(E, 2, 3)], None)
+    assert plan_scale([(E, 1)], [*POOLS, *encoders]) == ([PoolChange(E, 2, 1, ("e1",))], None)
+    assert plan_scale([(E, 0)], [*POOLS, *encoders]) == ([PoolChange(E, 2, 0, ("e1", "e0"))], None)
+
+
+def test_encoders_do_not_stand_in_for_language_workers() -> None:
+    refusal = plan_scale([(E, 2), (P, 0)], [*POOLS, make_worker("e0", E)])[1]
+    assert refusal is not None
+    assert "no worker for prefill" in refusal.message
+
+
 @pytest.mark.parametrize(("role", "stage"), [(P, "prefill"), (D, "decode")])
 def test_a_stage_is_not_left_to_nobody(role: Role, stage: str) -> None:
     _, refusal = plan_scale([(role, 0)], POOLS)
@@ -62,14 +76,15 @@ def test_plans_a_flip() -> None:
 @pytest.mark.parametrize(
     ("case", "worker_id", "role", "says"),
     [
-        ("unknown", "p9", D, "no worker 'p9' in this group; there are: d0, p0"),
+        ("unknown", "p9", D, "no worker 'p9' in this group; there are: d0, e0, p0"),
         ("draining", "p1", D, "p1 is draining"),
         ("other weights", "p0", E, "different weights"),
+        ("other weights, the other way", "e0", P, "An encoder and a language worker hold different weights"),
         ("the last of its stage", "d0", P, "no worker for decode"),
     ],
 )
 def test_refuses_a_flip(case: str, worker_id: str, role: Role, says: str) -> None:
-    workers = [make_worker("p0", P), make_worker("p1", P, is_draining=True), make_worker("d0", D)]
+    workers = [make_worker("p0", P), make_worker("p1", P, is_draining=True), make_worker("d0", D), make_worker("e0", E)]
     refusal = plan_flip(worker_id, role, workers)[1]
     assert refusal is not None, case
     assert says in refusal.message

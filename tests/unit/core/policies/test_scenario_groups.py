@@ -3,7 +3,7 @@
 import pytest
 
 from penstock.core.errors import InvalidSettings
-from penstock.core.policies.scenario_groups import Traffic, choose_group, parse_rule
+from penstock.core.policies.scenario_groups import Traffic, choose_group, parse_rule, tenants_of
 
 RULES = tuple(map(parse_rule, ("acme:tenant=acme&prompt_tokens<500", "long:prompt_tokens>=8000", "batch:priority<0")))
 
@@ -21,6 +21,10 @@ RULES = tuple(map(parse_rule, ("acme:tenant=acme&prompt_tokens<500", "long:promp
 )
 def test_chooses_the_first_rule_that_fits(case: str, traffic: Traffic, group: str) -> None:
     assert choose_group(traffic, RULES, "default") == group, case
+
+
+def test_names_the_tenants_that_rules_speak_of() -> None:
+    assert tenants_of(RULES) == {"acme"}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
-from penstock.engine.models.config import parse_config
+from penstock.engine.models.config import MoeConfig, parse_config
 from penstock.engine.models.linear import PlainLinear
 from penstock.engine.models.mlp import DenseMlp, SparseMlp
 from penstock.engine.models.workspace import Workspace
@@ -38,6 +40,14 @@ def test_a_mixture_equals_running_each_token_through_its_own_experts(normalizes:
     mixture = SparseMlp(PlainLinear(router), experts, num_per_token=2, normalizes=normalizes)
     workspace = Workspace(CONFIG, num_tokens, x)
     torch.testing.assert_close(mixture.add_to(residual, x, workspace), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_whose_layers_are_all_sparse_needs_no_room_for_dense_ones() -> None:
+    like = torch.empty(0)
+    for layers, width in ({0}, 0), (set[int](), 2 * INNER):
+        moe = MoeConfig(NUM_EXPERTS, 2, INNER, True, frozenset(layers))
+        workspace = Workspace(replace(CONFIG, moe=moe), 3, like)
+        assert (workspace.gate_up.shape, workspace.up.shape) == ((3, width), (3, width // 2))
 
 
 @pytest.mark.parametrize("num_tokens", [1, 7])

@@ -108,6 +108,21 @@ def test_tenants_by_their_own_word_are_bounded() -> None:
     assert keys.tenant("", "a b{}").name == "other"
 
 
+def test_a_tenant_that_rules_name_is_told_apart_however_many_came_before() -> None:
+    keys = ApiKeys([], expected=("acme",))
+    others = {keys.tenant("", f"tenant-{number}").name for number in range(10 * MAX_NUM_TENANTS)}
+    assert len(others) == MAX_NUM_TENANTS + 1
+    assert keys.tenant("", "acme").name == "acme"
+
+
+async def test_what_is_no_request_for_completions_is_not_counted_as_one() -> None:
+    spans: list[FinishedSpan] = []
+    service = make_service(FakeDispatcher(), tracer=Tracer(spans.append))
+    assert (await Client(service).get(CHAT)).status == 405
+    assert not service.metrics.requests.items()
+    assert not spans
+
+
 @pytest.mark.parametrize("body", [chat(), chat(stream=True), chat(temperature=9)])
 async def test_every_request_has_exactly_one_line(body: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
@@ -143,6 +158,12 @@ async def test_a_running_request_is_shown_as_such() -> None:
     assert (shown["state"], shown["request_id"], shown["e2e_s"]) == ("running", "mine", None)
     client.left.set()
     await call
+
+
+@pytest.mark.parametrize("limit", ["-1", "many", "513", "9" * 5000])
+async def test_a_limit_that_cannot_be_is_refused(limit: str) -> None:
+    answer = await Client(make_service(FakeDispatcher())).get(f"/cluster/requests?limit={limit}")
+    assert (answer.status, answer.error["param"]) == (400, "limit")
 
 
 async def test_the_ring_is_bounded() -> None:

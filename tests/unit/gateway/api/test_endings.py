@@ -53,6 +53,7 @@ async def test_a_stop_string_cuts_the_text_exactly_and_stops_the_work(stop: Any,
         reason = response.json["choices"][0]["finish_reason"]
     assert reason == ("length" if shown == TEXT else "stop")
     assert bool(dispatcher.cancelled_ids) == (shown != TEXT)
+    assert dispatcher.generations[0].finish_reason == reason
 
 
 async def test_what_is_counted_does_not_depend_on_how_tokens_arrive_together() -> None:

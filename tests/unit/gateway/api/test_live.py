@@ -8,7 +8,7 @@ import pytest
 
 from penstock.core.errors import WorkerLost
 from penstock.core.timeline import Slo
-from penstock.core.types import Role
+from penstock.core.types import FinishReason, Role
 from penstock.gateway.api import live
 from penstock.gateway.api.app import App
 from penstock.gateway.api.pulse import NUM_POINTS, Pulse
@@ -82,6 +82,21 @@ async def test_sequences_are_counted_where_they_are() -> None:
     await asyncio.gather(*asking)
     watched.dispatcher.num_waiting = 0
     assert sum(watched.pulse.state()["stages"].values()) == 0
+
+
+async def test_a_sequence_that_has_ended_is_under_way_no_more() -> None:
+    watched = Watched()
+    watched.dispatcher.is_manual = True
+    asking = asyncio.create_task(watched.client.post("/v1/chat/completions", chat(n=2)))
+    while len(watched.dispatcher.generations) < 2:
+        await asyncio.sleep(0)
+    for generation in watched.dispatcher.generations:
+        watched.dispatcher.deliver(generation, 0)
+    watched.dispatcher.generations[0].finish(FinishReason.LENGTH)
+    await let_run()
+    assert watched.pulse.state()["stages"] == {"waiting": 0, "prefill": 0, "transfer": 1, "decode": 0}
+    watched.dispatcher.generations[1].finish(FinishReason.LENGTH)
+    await asking
 
 
 def test_points_say_who_served_which_role_and_are_bounded() -> None:

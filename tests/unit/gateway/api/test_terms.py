@@ -68,6 +68,23 @@ async def test_tenants_share_no_prefix() -> None:
     assert not set(first.block_hashes) & set(second.block_hashes)
 
 
+@pytest.mark.parametrize(
+    ("api_keys", "headers", "tenant"),
+    [
+        ((), {"x-tenant-id": "acme"}, "acme"),
+        (("acme:one", "acme:two"), {"authorization": "Bearer one"}, "acme"),
+        (("acme:one", "acme:two"), {"authorization": "Bearer two"}, "acme"),
+        (("bare",), {"authorization": "Bearer bare"}, "key-1"),
+    ],
+)
+async def test_workers_know_tenants_by_the_names_that_are_counted(
+    api_keys: tuple[str, ...], headers: dict[str, str], tenant: str
+) -> None:
+    dispatcher = FakeDispatcher()
+    await Client(make_service(dispatcher, api_keys=api_keys)).post(CHAT, chat(), headers)
+    assert only_request(dispatcher).tenant == tenant
+
+
 async def test_too_many_choices_are_refused() -> None:
     dispatcher = FakeDispatcher()
     client = Client(make_service(dispatcher, limits=ApiLimits(max_num_choices=3)))

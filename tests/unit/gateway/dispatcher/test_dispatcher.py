@@ -202,3 +202,17 @@ def test_a_thousand_at_once_all_get_their_tokens(cluster: FakeCluster) -> None:
         assert results == [expected_tokens(request) for request in requests]
 
     cluster.run(scenario)
+
+
+@pytest.mark.parametrize(("leave", "num_finished"), [("stop", 1), ("cancel", 0)])
+def test_an_answer_that_its_reader_ends_counts_as_finished(pair: FakeCluster, leave: str, num_finished: int) -> None:
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        generation = dispatcher.generate(make_request(max_tokens=300))
+        tokens = await generation.next_tokens()
+        generation.timeline.token(asyncio.get_running_loop().time(), len(tokens))
+        getattr(generation, leave)()
+        await pass_time(0.1)
+        assert dispatcher._answered.load(num_waiting=0).num_finished == num_finished
+        assert pair.workers["prefill-0"].cancelled or pair.workers["decode-0"].cancelled
+
+    pair.run(scenario)

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from penstock.core.timeline import Stage
 from penstock.core.types import Role
 from penstock.gateway.dispatcher import RoutedDispatcher
@@ -46,6 +48,20 @@ def test_every_attempt_has_its_own_span_and_a_lost_one_says_so(pair: FakeCluster
     assert [span.attributes["penstock.attempt"] for span in attempts] == [0, 1]
     assert [bool(span.error) for span in attempts] == [True, False]
     assert len({span.context.span_id for span in spans}) == len(spans)
+
+
+@pytest.mark.parametrize("leave", ["stop", "cancel"])
+def test_a_reader_that_has_enough_is_no_error(pair: FakeCluster, leave: str) -> None:
+    spans: list[FinishedSpan] = []
+    pair.tracer = Tracer(spans.append)
+
+    async def scenario(dispatcher: RoutedDispatcher) -> None:
+        generation = dispatcher.generate(replace(make_request(max_tokens=300), traceparent=TRACEPARENT))
+        await generation.next_tokens()
+        getattr(generation, leave)()
+
+    pair.run(scenario)
+    assert [(span.name, span.error) for span in spans] == [("route", ""), ("attempt", "")]
 
 
 def test_an_untraced_request_leaves_no_span_and_passes_its_context_on(pair: FakeCluster) -> None:

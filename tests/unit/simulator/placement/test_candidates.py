@@ -36,8 +36,8 @@ def test_a_parallelism_without_a_fit_has_a_roofline_that_meets_the_nearest_fit()
 
 
 def test_a_model_that_nobody_measured_has_a_plain_roofline() -> None:
-    costs = ParallelCosts(CostSpec(gpu="H100", model="Yi-34B"))
-    assert costs.describe(Parallelism(2)) == "roofline"
+    spec = ParallelCosts(CostSpec(gpu="H100", model="Yi-34B")).at(Parallelism(2))
+    assert (spec.kind, spec.gpu_peaks) == ("roofline", None)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class Decoding:
             StageSpan(Stage.DECODE, began_ago_s, 0.0),
         ]
 
-    def trace(self, tracer: Tracer, now_s: float, outcome: str) -> None:
+    def trace(self, tracer: Tracer, now_s: float, outcome: str, error: str = "") -> None:
         """When it has ended, in whatever way."""
         if self.context is None:
             return
@@ -42,5 +42,6 @@ class Decoding:
             "penstock.num_output_tokens": self.sequence.num_output_tokens,
             "penstock.outcome": outcome,
         }
-        span = FinishedSpan(self.context, "serve decode", SpanKind.CONSUMER, self.started_s, now_s, attributes)
-        tracer.record(span)
+        tracer.record(
+            FinishedSpan(self.context, "serve decode", SpanKind.CONSUMER, self.started_s, now_s, attributes, error)
+        )

@@ -1,4 +1,4 @@
-"""Which prompts the next step takes first, and which of them may share it."""
+"""Which prompts the next step takes first."""
 
 from collections.abc import Callable
 
