@@ -82,6 +82,19 @@ async def test_pictures_are_seen_as_by_transformers(
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.timeout(180)
+async def test_a_mixed_worker_does_all_of_it(oracle: VisionOracle) -> None:
+    flags = ("--mixed=1", f"--model={oracle.folder}", "--num-blocks=64", "--device=cpu", "--max-batch-tokens=32")
+    async with (
+        running_system(*flags) as system,
+        httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
+    ):
+        wanted = [await expected(client, oracle, parts) for parts in ASKED]
+        for _ in range(3):
+            assert await asyncio.gather(*(answer(client, parts) for parts in ASKED)) == wanted
+        await until_all_is_given_back(system)
+
+
 @pytest.mark.parametrize("transport", TRANSPORT_FLAGS)
 @pytest.mark.timeout(180)
 async def test_pictures_are_seen_the_same_by_encoders_of_their_own(oracle: VisionOracle, transport: str) -> None:
@@ -100,23 +113,23 @@ async def test_pictures_are_seen_the_same_by_encoders_of_their_own(oracle: Visio
 
 
 @pytest.mark.timeout(180)
-async def test_a_request_outlives_its_encoder_and_its_prefill_worker(oracle: VisionOracle) -> None:
+async def test_a_request_outlives_every_worker_it_has(oracle: VisionOracle) -> None:
     """On the mock engine, which draws other tokens as soon as one embedding is not what it was."""
-    slow = "--mock-costs=encode_s=0.6,encode_s_per_patch=0"
-    flags = ("--engine=mock", slow, "--encoder=2", "--prefill=2", f"--model={oracle.folder}")
+    slow = "--mock-costs=encode_s=0.6,encode_s_per_patch=0,decode_s=0.1"
+    flags = ("--engine=mock", slow, "--encoder=2", "--prefill=2", "--decode=2", f"--model={oracle.folder}")
     async with (
         running_system(*flags) as system,
         httpx.AsyncClient(base_url=system.url, timeout=60.0, trust_env=False) as client,
     ):
-        await system.wait_for_workers(5)
+        await system.wait_for_workers(6)
         wanted = await answer(client, [SMALL, WIDE, "What is this?"])
-        for number, victim in enumerate(("encoder-0", "encoder-1", "prefill-0", "prefill-1")):
-            await system.wait_for_workers(5)
+        for number, victim in enumerate(("encoder-0", "encoder-1", "prefill-0", "prefill-1", "decode-0", "decode-1")):
+            await system.wait_for_workers(6)
             unseen = [picture(60, 60, 10 * number + seed) for seed in range(10, 14)]
             asked: list[list[Image.Image | str]] = [[SMALL, WIDE, "What is this?"]]
             asked += [[image, "What is this?"] for image in unseen]
             answers = [asyncio.create_task(answer(client, parts)) for parts in asked]
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.2 if victim.startswith("decode") else 0.3)
             system.kill(victim)
             first, *others = await asyncio.gather(*answers)
             assert first == wanted
