@@ -90,6 +90,7 @@ class FakeDispatcher:
     cancelled_ids: list[str] = field(default_factory=list)
     num_requests: int = 0
     num_waiting: int = 0
+    num_encoding: int = 0
 
     def generate(self, request: Request, tenant: str = "", files: Sequence[bytes] = ()) -> Generation:
         generation = Generation(request.request_id, lambda: self.cancelled_ids.append(request.request_id))

@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 SPARKS = "▁▂▃▄▅▆▇█"
 NUM_SPARKS = 60
 NUM_CHANGES = 6
-STAGES = (("waiting", "white"), ("prefill", "cyan"), ("transfer", "magenta"), ("decode", "yellow"))
+STAGES = (("waiting", "white"), ("encode", "blue"), ("prefill", "cyan"), ("transfer", "magenta"), ("decode", "yellow"))
 BAR_WIDTH = 12
 
 _Json = Mapping[str, Any]
@@ -84,6 +84,8 @@ def under_way(stages: _Json) -> Text:
     """Sequences by stage, in the order in which they pass them."""
     text = Text()
     for name, style in STAGES:
+        if name not in stages:  # the model takes no images
+            continue
         if name != STAGES[0][0]:
             text.append("  →  ", "dim")
         text.append(f"{name} ").append(str(stages[name]), f"bold {style}")

@@ -82,6 +82,10 @@ class RoutedDispatcher:
     def num_waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def num_encoding(self) -> int:
+        return len(self._sessions.images)
+
     def generate(self, request: Request, files: Sequence[bytes] = ()) -> Generation:
         request_id = request.request_id
         if request_id in self._drivers:

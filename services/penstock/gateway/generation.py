@@ -138,6 +138,10 @@ class Dispatcher(Protocol):
     def num_waiting(self) -> int:
         """Requests in the one deadline-ordered queue, because every worker refused them."""
 
+    @property
+    def num_encoding(self) -> int:
+        """Requests some of whose images are being encoded."""
+
     def generate(self, request: Request, tenant: str, files: Sequence[bytes] = ()) -> Generation:
         """Begin to answer `request`; returns at once, errors are raised by `Generation.next_tokens`.
 

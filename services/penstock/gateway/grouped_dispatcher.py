@@ -37,6 +37,10 @@ class GroupedDispatcher:
     def num_waiting(self) -> int:
         return sum(dispatcher.num_waiting for dispatcher in self._dispatchers.values())
 
+    @property
+    def num_encoding(self) -> int:
+        return sum(dispatcher.num_encoding for dispatcher in self._dispatchers.values())
+
     def generate(self, request: Request, tenant: str, files: Sequence[bytes] = ()) -> Generation:
         traffic = Traffic(tenant, len(request.prompt_token_ids), request.sampling.max_tokens, request.priority)
         return self._dispatchers[choose_group(traffic, self._rules, self._default)].generate(request, files)

@@ -117,15 +117,21 @@ class Pulse:
         return {f"p{percent}": quantile(histogram.bounds, counts, percent / 100) for percent in (50, 90, 99)}
 
     def _stages(self) -> dict[str, int]:
-        """Of this gateway's own requests: one token and no second one yet means that KV is on its way."""
-        stages = dict.fromkeys(("waiting", "prefill", "transfer", "decode"), 0)
+        """Of this gateway's own requests: one token and no second one yet means that KV is on its way.
+
+        "encode" is there where the model takes images.
+        """
+        sees = ("encode",) if self._service.model.vision is not None else ()
+        stages = dict.fromkeys(("waiting", *sees, "prefill", "transfer", "decode"), 0)
         for record in self._service.requests.running():
             for choice in record.choices:
                 num_tokens = choice.num_tokens
                 if choice.finish_reason is None:
                     stages["prefill" if not num_tokens else "transfer" if num_tokens == 1 else "decode"] += 1
         stages["waiting"] = self._service.dispatcher.num_waiting
-        stages["prefill"] = max(0, stages["prefill"] - stages["waiting"])
+        if sees:
+            stages["encode"] = self._service.dispatcher.num_encoding
+        stages["prefill"] = max(0, stages["prefill"] - stages["waiting"] - stages.get("encode", 0))
         return stages
 
 

@@ -1,6 +1,6 @@
 // The page itself: what each event changes.
 
-const STAGES = [["waiting", "waiting at the gateway"], ["prefill", "prefill"], ["transfer", "KV transfer"], ["decode", "decode"]];
+const STAGES = [["waiting", "waiting at the gateway"], ["encode", "encode"], ["prefill", "prefill"], ["transfer", "KV transfer"], ["decode", "decode"]];
 const MEANINGS = { auto: "Roles follow the load.", observe: "Decisions are logged, not carried out.", pinned: "Roles stay as they are." };
 const MAX_DOTS = 60;
 const SILENT_S = 2;
@@ -68,7 +68,7 @@ function show_tiles(pulse, gateway) {
 }
 
 function show_path(stages) {
-  $("path").replaceChildren(...STAGES.map(([name, text]) => {
+  $("path").replaceChildren(...STAGES.filter(([name]) => name in stages).map(([name, text]) => {
     const dots = Array.from({ length: Math.min(stages[name], MAX_DOTS) }, () => h("i"));
     return h("li", { class: "stage", "data-stage": name },
       h("b", {}, number(stages[name])), h("span", {}, text), h("div", { class: "dots", "aria-hidden": "true" }, ...dots));

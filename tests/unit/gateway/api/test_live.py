@@ -13,6 +13,7 @@ from penstock.gateway.api import live
 from penstock.gateway.api.app import App
 from penstock.gateway.api.pulse import NUM_POINTS, Pulse
 from tests.gateway_fakes import Client, FakeDispatcher, chat, make_service, worker
+from tests.seeing_gateway import seeing_service
 from tests.unit.fake_clock import FakeClock
 from tests.unit.virtual_time import let_run
 
@@ -158,3 +159,8 @@ async def test_the_feed_wants_a_key_and_the_page_does_not() -> None:
     client = Client(make_service(FakeDispatcher(), api_keys=["secret"]))
     assert (await client.get(live.PATH)).status == 401
     assert (await client.get("/")).status == 200
+
+
+def test_requests_whose_images_are_being_encoded_are_a_stage_where_the_model_sees() -> None:
+    stages = Pulse(seeing_service(FakeDispatcher(num_encoding=2))).state()["stages"]
+    assert stages == {"waiting": 0, "encode": 2, "prefill": 0, "transfer": 0, "decode": 0}
