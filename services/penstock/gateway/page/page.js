@@ -91,17 +91,21 @@ function show_worker(worker) {
   const used = worker.num_blocks - worker.num_free_blocks;
   const share = worker.num_blocks ? used / worker.num_blocks : 0;
   const links = Object.entries(worker.transports);
+  const is_encoder = worker.role === "encoder";
+  const what = is_encoder ? "embeddings" : "KV";
   const rows = [
     ["running", number(worker.num_running)],
     ["waiting", number(worker.num_waiting)],
-    ["to prefill", `${number(worker.num_prefill_tokens)} tokens`],
-    ["per token", worker.token_interval_s ? seconds(worker.token_interval_s) : "–"],
-    ["KV in use", `${Math.round(100 * share)} % of ${number(worker.num_blocks)} blocks`],
-    ...links.map(([peer, transport]) => [`KV to ${peer}`, transport]),
+    ...(is_encoder ? [["to encode", `${number(worker.num_prefill_tokens)} patches`]] : [
+      ["to prefill", `${number(worker.num_prefill_tokens)} tokens`],
+      ["per token", worker.token_interval_s ? seconds(worker.token_interval_s) : "–"],
+    ]),
+    [`${what} in use`, `${Math.round(100 * share)} % of ${number(worker.num_blocks)} blocks`],
+    ...links.map(([peer, transport]) => [`${what} to ${peer}`, transport]),
   ];
   return h("div", { class: "worker", "data-role": worker.role },
     h("header", {}, h("strong", {}, worker.worker_id), h("em", { class: grade }, state)),
-    h("meter", { min: 0, max: 1, high: 0.9, value: share.toFixed(3), "aria-label": `KV in use on ${worker.worker_id}` }),
+    h("meter", { min: 0, max: 1, high: 0.9, value: share.toFixed(3), "aria-label": `${what} in use on ${worker.worker_id}` }),
     h("dl", {}, ...rows.flatMap(([name, value]) => [h("dt", {}, name), h("dd", { class: value === "tcp" ? "tcp" : "" }, value)])));
 }
 
