@@ -11,7 +11,8 @@ from penstock.core.blocks import BlockPool
 from penstock.core.errors import PenstockError, TransferFailed
 from penstock.core.timeline import Stage
 from penstock.core.types import WorkerRef
-from penstock.transfer.embeddings import PAGE_TOKENS, write_embeddings
+from penstock.transfer.copies import CopyLane
+from penstock.transfer.embeddings import PAGE_TOKENS, write_in_slices
 from penstock.transfer.memory import Bytes, KvMemory
 from penstock.transfer.peer_link import PeerLink
 from penstock.wire.encode_messages import EncodeStart
@@ -29,6 +30,7 @@ class EmbeddingPusher:
         self._memory = memory
         self._get_link = get_link
         self._now_s = now_s
+        self._lane = CopyLane()
         self._pages = BlockPool(memory.layout.num_blocks, PAGE_TOKENS)
         self._has_room = asyncio.Event()
         self._numbers = count(1)
@@ -43,7 +45,7 @@ class EmbeddingPusher:
         began_s = self._now_s()
         pages = await self._take_pages(len(rows))
         try:
-            write_embeddings(self._memory, pages, rows)
+            await self._lane.run(write_in_slices(self._memory, pages, rows))
             link = await self._get_link(start.destination)
             await self._push_over(link, gateway_id, start, pages)
         finally:

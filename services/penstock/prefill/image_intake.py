@@ -12,24 +12,23 @@ to a decode worker, but for one image each:
 A promise needs no lease: its pages are held by the prompt that waits for them, for as long as it does.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from penstock.core.embeddings import PAGE_TOKENS, EmbeddingBook, Loan, wanted_images
+from penstock.core.embeddings import EmbeddingBook, Loan, wanted_images
 from penstock.core.errors import PenstockError, TransferFailed, UnknownReservation
 from penstock.core.images import ImageSpan
 from penstock.core.sequences import SequenceBook
 from penstock.core.types import Sequence
 from penstock.runtime.outbox import Outbox
-from penstock.transfer.embeddings import write_embeddings
+from penstock.transfer.copies import CopyLane
+from penstock.transfer.embeddings import write_in_slices
 from penstock.transfer.memory import Bytes, KvMemory
 from penstock.transfer.policy import Peer
 from penstock.transfer.receiver import KvReceiver
 from penstock.wire.messages import LinkCalls, LinkEvents, ReservationEnded, Reserve, Reserved
 
 RENEWAL_S = 3600.0  # a lease that is not looked at: news of it may be as rare as this
-SLICE_BYTES = 2 << 20  # copied at once: well under a millisecond of the event loop
 
 RequestKey = tuple[str, int]  # (gateway_id, handle)
 
@@ -60,6 +59,7 @@ class ImageIntake:
         self._memory = memory
         self._receiver = receiver
         self._find = find
+        self._lane = CopyLane()
         self._links: dict[Peer, Outbox[LinkEvents]] = {}
         self._promises: dict[tuple[Peer, int], Promise] = {}
         receiver.on_peer_gone = self._on_transfer_gone
@@ -74,21 +74,14 @@ class ImageIntake:
 
         rows: [num_tokens, bytes of one embedding]
         """
-        row_bytes = self._memory.layout.token_bytes
-        if rows.shape != (image.num_tokens, row_bytes):
+        if rows.shape != (image.num_tokens, self._memory.layout.token_bytes):
             raise TransferFailed(f"An image of {image.num_tokens} tokens has embeddings of shape {rows.shape}.")
         sequence = self._waiting(key, index, image.num_tokens)
         if sequence.request.images[index] != image:
             raise UnknownReservation("Nobody waits for this image any more.")
         loan = self._embeddings.lend(sequence, index, on_recall=lambda: None)
-        step = max(1, SLICE_BYTES // (row_bytes * PAGE_TOKENS)) * PAGE_TOKENS
         try:
-            for first in range(0, image.num_tokens, step):
-                if loan.is_recalled:
-                    raise UnknownReservation("Nobody waits for this image any more.")
-                pages = loan.pages[first // PAGE_TOKENS :]
-                write_embeddings(self._memory, pages, rows[first : first + step])
-                await asyncio.sleep(0)
+            await self._lane.run(write_in_slices(self._memory, loan.pages, rows, lambda: not loan.is_recalled))
         finally:
             self._embeddings.give_back(loan)
         if loan.is_recalled:

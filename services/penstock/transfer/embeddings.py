@@ -6,12 +6,13 @@ An embedding's bytes are cut in two: the first half lies where the K of its slot
     pool of bytes     [K and V, num_slots, half]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.core.kv_layout import embedding_layout
+from penstock.transfer.copies import SLICE_BYTES, Sliced
 from penstock.transfer.memory import Bytes, KvMemory, allocate_kv_memory
 
 PAGE_TOKENS = 16  # of a block of embeddings
@@ -41,6 +42,19 @@ def write_embeddings(memory: KvMemory, block_ids: Sequence[int], embeddings: Byt
     halves = halves_of(memory)
     rows = pool_rows(block_ids, 0, len(embeddings))
     halves[:, rows] = embeddings.reshape(len(embeddings), 2, -1).swapaxes(0, 1)
+
+
+def write_in_slices(
+    memory: KvMemory, block_ids: Sequence[int], embeddings: Bytes, is_live: Callable[[], bool] = lambda: True
+) -> Sliced[None]:
+    """The same without holding the event loop for long, for as long as it is wanted."""
+    page_bytes = memory.layout.token_bytes * PAGE_TOKENS
+    num_tokens = max(1, SLICE_BYTES // page_bytes) * PAGE_TOKENS
+    for first in range(0, len(embeddings), num_tokens):
+        if not is_live():
+            return
+        write_embeddings(memory, block_ids[first // PAGE_TOKENS :], embeddings[first : first + num_tokens])
+        yield
 
 
 def read_embeddings(memory: KvMemory, block_ids: Sequence[int], num_tokens: int) -> Bytes:

@@ -14,7 +14,8 @@ from penstock.core.errors import BlocksExhausted, TransferFailed, UnknownReserva
 from penstock.core.images import ImageSpan, hashed_token_ids
 from penstock.core.types import Request
 from penstock.engine.mock_runner import MockRunner, mock_layout
-from penstock.prefill.image_intake import SLICE_BYTES, ImageIntake
+from penstock.prefill.image_intake import ImageIntake
+from penstock.transfer.copies import SLICE_BYTES
 from penstock.transfer.embeddings import allocate_embeddings, read_embeddings
 from penstock.transfer.memory import Bytes, KvMemory
 from penstock.wire.messages import WantedImages
