@@ -8,6 +8,13 @@ packages=$(echo "$1"/lib/python3.*/site-packages)
 for unused in jars rllib data serve train tune llm air dashboard/client; do
     rm -rf "$packages/ray/$unused"
 done
+# Of Pillow, what writes text into pictures, applies colour profiles, reads AVIF or draws on a screen.
+for unused in avif imagingft imagingcms imagingtk; do
+    rm -f "$packages"/PIL/_"$unused".*.so
+done
+for unused in avif freetype harfbuzz png16 brotlidec brotlicommon lcms2; do
+    rm -f "$packages"/pillow.libs/lib"$unused"-*.so.*
+done
 find "$packages" -type d -name tests -prune -exec rm -rf {} +
 # Ray's own binaries alone: wheels that carry libraries of others have patched theirs, and strip breaks those.
 strip --strip-unneeded \

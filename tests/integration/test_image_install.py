@@ -12,7 +12,22 @@ from tests.deploy.dockerfiles import ROOT, stages
 from tests.deploy.test_locks import locked
 
 MAX_BYTES = 270 * 10**6  # the base image, about 125 MB unpacked, comes on top; together below 400 MB
-PROGRAMS = (["penstock", "--version"], ["penstock", "scheduler", "--help"], ["ray", "--version"], ["hf", "--help"])
+READ_IMAGES = """
+from io import BytesIO
+from PIL import Image
+from penstock.runtime.images import FORMATS, upright_size
+for kind in FORMATS:
+    file = BytesIO()
+    Image.new("RGB", (8, 4)).save(file, kind)
+    print(kind, upright_size(file.getvalue()))
+"""
+PROGRAMS = (
+    ["penstock", "--version"],
+    ["penstock", "scheduler", "--help"],
+    ["ray", "--version"],
+    ["hf", "--help"],
+    ["python3", "-c", READ_IMAGES],
+)
 
 
 def run(command: list[str] | str, folder: Path, path: str) -> str:
