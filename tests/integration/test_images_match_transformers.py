@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.core.types import Batch, ScheduledSequence
 from penstock.core.types import Sequence as TokenSequence
 from penstock.engine import model_runner
@@ -21,7 +22,7 @@ from penstock.engine.options import EngineOptions
 from penstock.engine.runner import LayerGate
 from penstock.engine.sampler import sample
 from penstock.engine.vision.encoder import build_image_encoder
-from penstock.transfer.embeddings import PAGE_TOKENS, write_embeddings
+from penstock.transfer.embeddings import write_embeddings
 from tests.integration.drive_runner import Driver
 from tests.integration.image_models import VisionOracle, grid, picture, png, prompt_with
 

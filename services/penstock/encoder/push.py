@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from penstock.core.blocks import BlockPool
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.core.errors import PenstockError, TransferFailed
 from penstock.core.timeline import Stage
 from penstock.core.types import WorkerRef
 from penstock.transfer.copies import CopyLane
-from penstock.transfer.embeddings import PAGE_TOKENS, write_in_slices
+from penstock.transfer.embeddings import write_in_slices
 from penstock.transfer.memory import Bytes, KvMemory
 from penstock.transfer.peer_link import PeerLink
 from penstock.wire.encode_messages import EncodeStart

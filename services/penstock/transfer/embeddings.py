@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.core.kv_layout import embedding_layout
 from penstock.transfer.copies import SLICE_BYTES, Sliced
 from penstock.transfer.memory import Bytes, KvMemory, allocate_kv_memory
 
-PAGE_TOKENS = 16  # of a block of embeddings
 Ints = npt.NDArray[np.int64]
 
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from penstock import __version__
 from penstock.core.blocks import BlockPool
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.core.errors import ChangeRefused, Draining, PenstockError, WorkerLost
 from penstock.core.types import Role, WorkerRef, WorkerState
 from penstock.encoder.loop import BATCH, EncoderLimits
@@ -30,7 +31,7 @@ from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
 from penstock.runtime.tracing import OFF, Tracer
-from penstock.transfer.embeddings import PAGE_TOKENS, allocate_embeddings
+from penstock.transfer.embeddings import allocate_embeddings
 from penstock.transfer.peer_links import PeerLinks
 from penstock.transfer.sender import KvSender
 from penstock.wire import control_stubs, stubs

@@ -32,6 +32,7 @@ from penstock.runtime.settings import WorkerSettings
 from penstock.runtime.status_server import serve_status
 from penstock.runtime.tls import load_tls
 from penstock.runtime.tracing import OFF, Tracer
+from penstock.transfer.link_service import LinkService
 from penstock.transfer.peer_links import PeerLinks
 from penstock.transfer.receiver import KvReceiver
 from penstock.transfer.sender import KvSender
@@ -98,7 +99,8 @@ class Worker:
         book.on_stranded = self._hand_back
         self._vision = Vision(self._ref, self._engine, self._prefiller, images, tracer)
         self._prefill_service = PrefillService(self._prefiller, clock.now_s, tracer)
-        self._decode_service = DecodeService(self._decoder, self._intake, self._receiver)
+        self._decode_service = DecodeService(self._decoder, self._intake, self._ref.incarnation)
+        self._link_service = LinkService(self._intake, self._ref.incarnation)
         self._registration = Registration(settings.scheduler_address, self._channels, self.state, book.pool)
         announce = self._registration.announce
         self._assignment = Assignment(self._ref, Role(settings.role), settings.group, book, announce)
@@ -114,11 +116,9 @@ class Worker:
         await self._vision.serve(self._server, self._policy)
         orders = Orders(begin_drain, self._assignment.flip)
         worker_service = WorkerService(self._engine.book, self._prefiller, self._intake, orders, self._vision)
-        prefill_service, decode_service = self._prefill_service, self._decode_service
-        self._server.add(lambda server: stubs.add_prefill(server, prefill_service.serve, clock.now_s))
-        self._server.add(
-            lambda server: stubs.add_decode(server, decode_service.stream, decode_service.link, clock.now_s)
-        )
+        prefill, stream, link = self._prefill_service.serve, self._decode_service.stream, self._link_service.link
+        self._server.add(lambda server: stubs.add_prefill(server, prefill, clock.now_s))
+        self._server.add(lambda server: stubs.add_decode(server, stream, link, clock.now_s))
         self._server.add(
             lambda server: control_stubs.add_worker(
                 server, worker_service.drain, worker_service.flip, worker_service.holdings
@@ -127,7 +127,7 @@ class Worker:
         address = await self._server.start(self._settings.address)
         self._ref = WorkerRef(self._ref.worker_id, self._ref.incarnation, address)
         self._prefiller.me = self._ref
-        decode_service.welcome = LinkWelcome(
+        self._link_service.welcome = LinkWelcome(
             self._ref, [self._runner.kv.layout], self._receiver.endpoints, self._runner.info.revision
         )
         registry.register(WorkerMetrics(self._ref.worker_id, self._runner.info.name, self._parts()))

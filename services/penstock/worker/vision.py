@@ -10,12 +10,12 @@ from penstock.core.types import WorkerRef
 from penstock.encoder.loop import Encoder, EncoderLimits
 from penstock.engine.image_encoder import ImageEncoder
 from penstock.engine.loop import EngineLoop
-from penstock.prefill.embeddings_service import EmbeddingsService
 from penstock.prefill.image_intake import ImageIntake
 from penstock.prefill.loop import Prefiller
 from penstock.runtime import clock
 from penstock.runtime.server import RpcServer
 from penstock.runtime.tracing import Tracer
+from penstock.transfer.link_service import LinkService
 from penstock.transfer.policy import TransferPolicy
 from penstock.transfer.receiver import KvReceiver
 from penstock.wire import stubs
@@ -35,7 +35,7 @@ class _Inlet:
         self.memory = memory
         self.receiver = KvReceiver((me.worker_id, me.incarnation))
         self.intake = ImageIntake(engine.book, memory, self.receiver, prefiller.find)
-        self.service = EmbeddingsService(self.intake, me.incarnation)
+        self.service = LinkService(self.intake, me.incarnation)
 
 
 class Vision:

@@ -1,4 +1,4 @@
-"""The Decode service's streams: to gateways and to prefill workers."""
+"""The streams of a decode worker: to gateways and from prefill workers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from penstock.core.types import WorkerRef
 from penstock.decode.service import DecodeService
+from penstock.transfer.link_service import LinkService
 from penstock.wire.messages import DecodeCalls, Hello, LinkCalls, LinkEvents, LinkWelcome
 from tests.unit.decode.decode_worker import PEER, DecodeWorker, decode_worker, request, reserve_for
 from tests.unit.engine.mock_engine import STEP_S, expected_tokens
@@ -18,10 +19,7 @@ FROM_GATEWAY = DecodeCalls(Hello("gateway", 7, 22))
 
 
 def service_of(worker: DecodeWorker) -> DecodeService:
-    receiver: Any = worker.receiver
-    service = DecodeService(worker.decoder, worker.intake, receiver)
-    service.welcome = WELCOME
-    return service
+    return DecodeService(worker.decoder, worker.intake, WELCOME.worker.incarnation)
 
 
 async def say(queue: "asyncio.Queue[Calls | None]", *calls: Calls) -> AsyncIterator[Calls]:
@@ -95,7 +93,9 @@ async def test_a_prefill_worker_is_welcomed_and_its_end_withdraws_what_it_got() 
         end.put_nowait(LinkCalls(reserves=[reserve_for(request())]))
         asyncio.get_running_loop().call_later(1.0, end.put_nowait, None)
         hello = LinkCalls(Hello(*PEER, 22))
-        events = [event async for event in service_of(worker).link(say(end, hello), CONTEXT)]
+        service = LinkService(worker.intake, WELCOME.worker.incarnation)
+        service.welcome = WELCOME
+        events = [event async for event in service.link(say(end, hello), CONTEXT)]
         assert events[0].welcome == WELCOME
         assert [reserved.reservation_id for event in events for reserved in event.reserved] == [1]
         assert worker.num_referenced == 0

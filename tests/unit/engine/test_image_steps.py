@@ -5,12 +5,12 @@ from collections.abc import Sequence as SequenceOf
 import numpy as np
 import pytest
 
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.core.images import ImageSpan
 from penstock.core.types import Batch, Request, SamplingParams, ScheduledSequence, Sequence
 from penstock.engine.image_steps import with_images
 from penstock.engine.models.image_positions import rope_positions
 from penstock.engine.step_tensors import StepInputs, build_inputs
-from penstock.transfer.embeddings import PAGE_TOKENS
 
 BLOCK_SIZE, MERGE_SIZE = 4, 2
 LONG = ImageSpan(3, 20, b"", (1, 8, 10))  # tokens [3, 23), 4 rows of 5

@@ -8,9 +8,9 @@ import pytest
 
 from penstock.core.errors import PenstockError, TransferFailed, UnknownReservation
 from penstock.core.images import ImageSpan
-from penstock.prefill.embeddings_service import EmbeddingsService
 from penstock.runtime.outbox import Outbox
 from penstock.transfer.embeddings import write_embeddings
+from penstock.transfer.link_service import LinkService
 from penstock.wire.messages import Hello, LinkCalls, LinkEvents, LinkWelcome, Reserve
 from tests.unit.decode.decode_worker import Expected, FakeReceiver, take
 from tests.unit.engine.mock_engine import STEP_S
@@ -228,7 +228,7 @@ async def test_another_life_of_an_encoder_ends_what_the_first_had() -> None:
 @in_virtual_time
 async def test_the_service_welcomes_and_its_end_withdraws() -> None:
     async with linked() as one:
-        service = EmbeddingsService(one.intake, ME.incarnation)
+        service = LinkService(one.intake, ME.incarnation)
         service.welcome = LinkWelcome(ME, [one.memory.layout], (), "v1")
 
         async def calls() -> AsyncIterator[LinkCalls]:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from penstock.core.blocks import hash_blocks
 from penstock.core.errors import UnknownReservation
 from penstock.core.types import WorkerRef
-from penstock.decode.service import DecodeService
 from penstock.engine.loop import EngineLoop
 from penstock.engine.mock_runner import MASK, MULTIPLIER
 from penstock.prefill.handoff import HandoffLimits
 from penstock.prefill.loop import Prefiller
 from penstock.runtime.outbox import Outbox
+from penstock.transfer.link_service import LinkService
 from penstock.transfer.peer_links import PeerLinks
 from penstock.wire.messages import LinkCalls, LinkEvents, LinkWelcome, PrefillEvents, PrefillStart, StepOutputs
 from tests.unit.decode.decode_worker import PEER, DecodeWorker
@@ -101,8 +101,7 @@ class Pair:
         self.decode = DecodeWorker(decode)
         self.decode.receiver.connected.clear()
         self.push_s = push_s
-        receiver: Any = self.decode.receiver
-        self.service = DecodeService(self.decode.decoder, self.decode.intake, receiver)
+        self.service = LinkService(self.decode.intake, DECODE.incarnation)
         self.service.welcome = LinkWelcome(DECODE, (), (), "r1")
         sender: Any = self
         self.links = PeerLinks(PEER, "r1", sender, self.open_link)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from penstock.core.embeddings import PAGE_TOKENS
 from penstock.transfer.embeddings import (
-    PAGE_TOKENS,
     allocate_embeddings,
     halves_of,
     pool_rows,
