@@ -9,12 +9,14 @@ import json
 import shutil
 import subprocess
 from bisect import bisect_left
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 from penstock.cli.durations import in_words
 from penstock.core.histogram import quantile
@@ -47,15 +49,21 @@ async def bench(port: int, folder: Path) -> dict[str, Any]:
     return told
 
 
-async def page_tiles(url: str) -> dict[str, str]:
-    """What the page shows, by its captions, once it has heard of the last answer."""
+@asynccontextmanager
+async def open_page(url: str) -> AsyncIterator[Page]:
+    """Before the load: page and top show the last minute, and a browser may take a part of that to start."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = await browser.new_page()
         await page.goto(url)
         await page.wait_for_selector("#tiles .tile")
-        texts = await page.locator("#tiles .tile").all_inner_texts()
+        yield page
         await browser.close()
+
+
+async def tiles_of(page: Page) -> dict[str, str]:
+    """What the page shows, by its captions."""
+    texts = await page.locator("#tiles .tile").all_inner_texts()
     pairs = (text.split("\n", 1) for text in texts)
     return {caption.strip(): value.strip() for value, caption in pairs}
 
@@ -65,6 +73,11 @@ async def top_rows(url: str) -> dict[str, list[str]]:
     screen = await run("top", "--once", f"--url={url}")
     rows = ([cell for cell in line.split("  ") if cell] for line in screen.splitlines())
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows if cells}
+
+
+def answered_in(exposition: str) -> float:
+    lines = [line for line in exposition.splitlines() if line.startswith("penstock_requests_total{")]
+    return sum(float(line.split()[-1]) for line in lines if 'outcome="answered"' in line)
 
 
 def in_s(text: str) -> float:
@@ -85,17 +98,20 @@ async def test_everybody_tells_the_same_of_one_run(tmp_path: Path) -> None:
     async with running_system(*FLAGS) as system, asyncio.timeout(150):
         await system.wait_for_workers(2)
         client = httpx.AsyncClient(base_url=system.url, trust_env=False, timeout=20.0)
-        async with client, running_prometheus(system.port, tmp_path) as prometheus:
+        prometheus_runs = running_prometheus(system.port, tmp_path)
+        async with client, prometheus_runs as prometheus, open_page(system.url) as page:
             told = await bench(system.port, tmp_path / "bench")
             await asyncio.sleep(2.5)  # a beat of the page, a scrape
-            tiles, rows = await page_tiles(system.url), await top_rows(system.url)
+            tiles, rows = await tiles_of(page), await top_rows(system.url)
             (scraped,) = await prometheus.query('sum(penstock_requests_total{outcome="answered"})')
+            exposed = answered_in((await client.get("/metrics")).text)
             counts = await bucket_counts(prometheus, "vllm:time_to_first_token_seconds")
 
     summary = told["repeats"][0]["summary"]
     assert (summary["num_finished"], summary["failures"]) == (NUM_REQUESTS, {})
     num_answered = NUM_REQUESTS + told["target"]["num_calibration_requests"]
     assert tiles["answered in all"] == rows["answered in all"][0] == scraped["value"][1] == str(num_answered)
+    assert exposed == num_answered
     assert tiles["failed or shed, 1 min"] == "0"
     assert sum(counts) == num_answered
 
