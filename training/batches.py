@@ -1,0 +1,49 @@
+"""Examples of like length side by side, padded, as tensors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from training.examples import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Padding is to the right, so that a causal mask alone hides it."""
+
+    token_ids: torch.Tensor  # [num_examples, num_tokens]
+    positions: torch.Tensor  # [3, num_examples, num_tokens]
+    weights: torch.Tensor  # [num_examples, num_tokens]
+    pixels: torch.Tensor | None  # [num_patches, patch]
+    grids: torch.Tensor | None  # [num_pictures, 3]: time, rows, columns
+
+
+def batch_of(examples: Sequence[Example]) -> Batch:
+    """All of them in one."""
+    longest = max(map(len, examples))
+    token_ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    positions = torch.zeros(3, len(examples), longest, dtype=torch.long)
+    weights = torch.zeros(len(examples), longest)
+    for row, one in enumerate(examples):
+        token_ids[row, : len(one)] = torch.tensor(one.token_ids)
+        positions[:, row, : len(one)] = torch.from_numpy(one.positions)
+        weights[row, : len(one)] = torch.tensor(one.weights)
+    pictures = [picture for one in examples for picture in one.pictures]
+    if not pictures:
+        return Batch(token_ids, positions, weights, None, None)
+    pixels = torch.from_numpy(np.concatenate([patches for patches, _ in pictures]))
+    return Batch(token_ids, positions, weights, pixels, torch.tensor([(1, *grid) for _, grid in pictures]))
+
+
+def split_by_length(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:
+    """Groups of like length, each of at most so many tokens with padding, or of one example."""
+    group: list[Example] = []
+    for one in sorted(examples, key=len):
+        if group and len(one) * (len(group) + 1) > max_tokens:
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group

@@ -1,0 +1,111 @@
+"""Dialogues as the model reads them: token ids, patches, positions, and which tokens the loss is taken on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from penstock_loadgen.questions.dialogue import Dialogue, Part
+from penstock_loadgen.questions.drawing import draw
+from penstock_loadgen.questions.scenes import Scene
+from training.pixels import MERGE_SIZE, Grid, Patches, patches_of
+from training.tokenizer import IMAGE_PAD, TURN_END, TURN_START, VISION_END, VISION_START
+
+STORY_WEIGHT = 0.15  # most of a story is drawn at random and cannot be learned
+_LOOSE_TASKS = ("story",)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One dialogue. `weights[i]` is that of predicting token i; `positions` are [3, num_tokens]."""
+
+    token_ids: list[int]
+    weights: list[float]
+    positions: np.ndarray
+    pictures: list[tuple[Patches, Grid]]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+class Reader:
+    """Turns dialogues into examples."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids = cache(self._encode)
+
+    def prompt(self, dialogue: Dialogue) -> Example:
+        """All but the answer of the last turn."""
+        return self._example(dialogue, has_answer=False)
+
+    def example(self, dialogue: Dialogue) -> Example:
+        """All of it."""
+        return self._example(dialogue, has_answer=True)
+
+    def _example(self, dialogue: Dialogue, has_answer: bool) -> Example:
+        pieces: list[tuple[list[int], float]] = []
+        pictures: list[tuple[Patches, Grid]] = []
+        if dialogue.system:
+            pieces.append((self._encode(f"{TURN_START}system\n{dialogue.system}{TURN_END}\n"), 0.0))
+        for turn in dialogue.turns:
+            new = [patches_of(draw(scene)) for scene in turn.scenes]
+            pictures += new
+            pieces.append((self._encode(self._asked(turn.asked, new)), 0.0))
+            if has_answer or turn is not dialogue.turns[-1]:
+                weight = STORY_WEIGHT if turn.task in _LOOSE_TASKS else 1.0
+                pieces += [(self._encode(turn.answer + TURN_END), weight), (self._ids("\n"), 0.0)]
+        token_ids = [token for ids, _ in pieces for token in ids]
+        weights = [weight for ids, weight in pieces for _ in ids]
+        positions = self._positions(token_ids, [grid for _, grid in pictures])
+        return Example(token_ids, weights, positions, pictures)
+
+    def _asked(self, parts: Sequence[Part], pictures: list[tuple[Patches, Grid]]) -> str:
+        grids = iter(grid for _, grid in pictures)
+        texts = []
+        for part in parts:
+            if isinstance(part, Scene):
+                texts.append(VISION_START + IMAGE_PAD * num_tokens_of(next(grids)) + VISION_END)
+            else:
+                texts.append(part)
+        return f"{TURN_START}user\n{''.join(texts)}{TURN_END}\n{TURN_START}assistant\n"
+
+    def _positions(self, token_ids: list[int], grids: list[Grid]) -> np.ndarray:
+        """M-RoPE: text counts on in all three rows; a picture's tokens share their time and count rows and columns."""
+        pad = self._tokenizer.token_to_id(IMAGE_PAD)
+        out = np.empty((3, len(token_ids)), np.int64)
+        next_grid, at, position = iter(grids), 0, 0
+        while at < len(token_ids):
+            if token_ids[at] != pad:
+                out[:, at] = position
+                at, position = at + 1, position + 1
+                continue
+            rows, columns = (side // MERGE_SIZE for side in next(next_grid))
+            place = np.indices((1, rows, columns)).reshape(3, -1)
+            out[:, at : at + rows * columns] = place + position
+            at, position = at + rows * columns, position + max(rows, columns)
+        return out
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def num_tokens_of(grid: Grid) -> int:
+    """How many tokens a picture becomes."""
+    return grid[0] * grid[1] // MERGE_SIZE**2
+
+
+def stretched(random: Random, example: Example, max_position: int) -> Example:
+    """With holes in its positions between sentences: far distances are learned from short texts."""
+    num_holes = random.randint(1, 4)
+    room = max_position - int(example.positions.max())
+    if room <= 0 or len(example) < 16:
+        return example
+    at = sorted(random.randrange(1, len(example)) for _ in range(num_holes))
+    positions = example.positions.copy()
+    for place in at:
+        positions[:, place:] += random.randint(0, room // num_holes)
+    return Example(example.token_ids, example.weights, positions, example.pictures)
