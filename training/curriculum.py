@@ -1,6 +1,6 @@
-"""What is learned when: short texts first, for recall needs a circuit that forms on them; then longer and longer."""
+"""What is learned when: copying and simple pictures first; what recall needs forms on short texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -14,19 +14,36 @@ _SYSTEM_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Which share of the time it ends at, how long texts to recall from are, how often a step has a very long one."""
+    """Until which share of the time, how hard, and how much of what."""
 
     until: float
-    max_recall_words: int
-    long_words: int
-    long_share: float
+    max_items: int  # to repeat
+    max_codes: int
+    max_words: int  # between codes
+    scenes: Mapping[str, float]  # shares of the sorts of pictures
+    shares: Mapping[str, float]  # of the sorts of dialogues
+    long_words: int = 0  # of a text that does not share a batch
+    long_share: float = 0.0  # of steps that have one
 
 
+_SIMPLE_SCENES = {"crowd": 2, "placed": 3, "single": 3, "digit": 3}
+_COPYING = {"repeat": 6.0, "recall": 4.0, "sums": 1.5, "series": 0.5, "two_pictures": 0.5, "story": 0.2}
+_ALL = {
+    "recall": 4.0,
+    "repeat": 1.0,
+    "sums": 3.0,
+    "series": 1.0,
+    "story": 0.5,
+    "two_pictures": 1.0,
+    "later_picture": 1.0,
+    "later_code": 1.0,
+}
 STAGES = (
-    Stage(0.30, max_recall_words=40, long_words=0, long_share=0.0),
-    Stage(0.50, max_recall_words=150, long_words=700, long_share=0.1),
-    Stage(0.75, max_recall_words=250, long_words=1500, long_share=0.25),
-    Stage(1.00, max_recall_words=250, long_words=3300, long_share=0.3),
+    Stage(0.25, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}),
+    Stage(0.45, 30, 12, 100, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}),
+    Stage(0.60, 30, 16, 200, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=700, long_share=0.1),
+    Stage(0.75, 30, 16, 250, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=1500, long_share=0.15),
+    Stage(1.00, 30, 16, 250, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=3300, long_share=0.15),
 )
 
 
@@ -39,19 +56,8 @@ def draw_dialogue(stage: Stage, seed: int, index: int) -> Dialogue:
     """What training sees as number `index`; short enough to share a batch."""
     assert index < FIRST_HELD_OUT_SEED
     random = Random(f"training {seed} {index}")
-    makers: dict[str, tuple[float, Callable[[Random], Dialogue]]] = {
-        "pictures": (10, pictures.asked_often),
-        "two_pictures": (2, pictures.two_pictures),
-        "later_picture": (1, later_picture),
-        "recall": (5, lambda random: recall.recall_often(random, stage.max_recall_words)),
-        "later_code": (1, later_code),
-        "repeat": (2, arithmetic.repeat),
-        "series": (1.5, arithmetic.many_series),
-        "sums": (4, arithmetic.sums),
-        "story": (0.5, stories.story),
-    }
-    _, make = random.choices(tuple(makers.values()), [share for share, _ in makers.values()])[0]
-    dialogue = make(random)
+    sort = random.choices(tuple(stage.shares), tuple(stage.shares.values()))[0]
+    dialogue = _MAKERS[sort](random, stage)
     return Dialogue(dialogue.turns, SYSTEM) if random.random() < _SYSTEM_SHARE else dialogue
 
 
@@ -61,3 +67,16 @@ def draw_long_dialogue(stage: Stage, seed: int, index: int) -> Dialogue | None:
     if random.random() >= stage.long_share:
         return None
     return recall.recall_often(random, stage.long_words)
+
+
+_MAKERS: dict[str, Callable[[Random, Stage], Dialogue]] = {
+    "pictures": lambda random, stage: pictures.asked_often(random, stage.scenes),
+    "two_pictures": lambda random, _: pictures.two_pictures(random),
+    "later_picture": lambda random, _: later_picture(random),
+    "recall": lambda random, stage: recall.recall_often(random, stage.max_words, stage.max_codes),
+    "later_code": lambda random, _: later_code(random),
+    "repeat": lambda random, stage: arithmetic.repeat(random, stage.max_items),
+    "series": lambda random, _: arithmetic.many_series(random),
+    "sums": lambda random, _: arithmetic.sums(random),
+    "story": lambda random, _: stories.story(random),
+}

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
 import numpy as np
@@ -36,7 +35,6 @@ class Reader:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._ids = cache(self._encode)
 
     def prompt(self, dialogue: Dialogue) -> Example:
         """All but the answer of the last turn."""
@@ -46,18 +44,26 @@ class Reader:
         """All of it."""
         return self._example(dialogue, has_answer=True)
 
+    def encode(self, text: str) -> list[int]:
+        """Special tokens are recognised."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Without special tokens."""
+        return str(self._tokenizer.decode(list(token_ids)))
+
     def _example(self, dialogue: Dialogue, has_answer: bool) -> Example:
         pieces: list[tuple[list[int], float]] = []
         pictures: list[tuple[Patches, Grid]] = []
         if dialogue.system:
-            pieces.append((self._encode(f"{TURN_START}system\n{dialogue.system}{TURN_END}\n"), 0.0))
+            pieces.append((self.encode(f"{TURN_START}system\n{dialogue.system}{TURN_END}\n"), 0.0))
         for turn in dialogue.turns:
             new = [patches_of(draw(scene)) for scene in turn.scenes]
             pictures += new
-            pieces.append((self._encode(self._asked(turn.asked, new)), 0.0))
+            pieces.append((self.encode(self._asked(turn.asked, new)), 0.0))
             if has_answer or turn is not dialogue.turns[-1]:
                 weight = STORY_WEIGHT if turn.task in _LOOSE_TASKS else 1.0
-                pieces += [(self._encode(turn.answer + TURN_END), weight), (self._ids("\n"), 0.0)]
+                pieces += [(self.encode(turn.answer + TURN_END), weight), (self.encode("\n"), 0.0)]
         token_ids = [token for ids, _ in pieces for token in ids]
         weights = [weight for ids, weight in pieces for _ in ids]
         positions = self._positions(token_ids, [grid for _, grid in pictures])
@@ -88,9 +94,6 @@ class Reader:
             out[:, at : at + rows * columns] = place + position
             at, position = at + rows * columns, position + max(rows, columns)
         return out
-
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 def num_tokens_of(grid: Grid) -> int:

@@ -47,7 +47,7 @@ class Trainer:
         matrices = [one for name, one in weights.items() if one.dim() == 2 and "embed_tokens" not in name]
         others = [one for name, one in weights.items() if one.dim() != 2 or "embed_tokens" in name]
         adam = torch.optim.AdamW(others, PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-        self.optimizers = (Muon(matrices, PEAK_RATE, WEIGHT_DECAY), adam)
+        self.optimizers = (Muon(matrices, PEAK_RATE, WEIGHT_DECAY, self.peers), adam)
 
     @property
     def progress(self) -> float:

@@ -35,10 +35,10 @@ def many_series(random: Random) -> Dialogue:
     return Dialogue(tuple(_series(random) for _ in range(random.randint(2, 5))))
 
 
-def repeat(random: Random) -> Dialogue:
+def repeat(random: Random, max_items: int = 30) -> Dialogue:
     """Words and digits to be said again."""
-    number = random.randint(3, 30)
-    items = [random.choice(_REPEATED) if random.random() < 0.6 else random.choice(DIGITS) for _ in range(number)]
+    number = random.randint(3, max_items)
+    items = [random.choice(_REPEATED) if random.random() < 0.8 else random.choice(DIGITS) for _ in range(number)]
     text = " ".join(items)
     return Dialogue((said("repeat", f"{random.choice(('Repeat', 'Say'))}: {text}", text),))
 

@@ -1,6 +1,6 @@
 """Questions about pictures. A question is drawn for a scene, and its answer derived from the scene."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from penstock_loadgen.questions.dialogue import Dialogue, Turn
@@ -136,6 +136,8 @@ SCENES: dict[str, tuple[Callable[[Random], Scene], tuple[Ask, ...]]] = {
 }
 """How to make a scene of each sort, and what may be asked about it."""
 
+USUAL_SHARES: Mapping[str, float] = {"crowd": 6, "placed": 3, "single": 1, "digit": 2}
+
 ASKS: dict[str, tuple[str, Ask]] = {
     "count": ("crowd", count),
     "presence": ("crowd", presence),
@@ -160,9 +162,9 @@ def asked_once(task: str) -> Callable[[Random], Dialogue]:
     return make
 
 
-def asked_often(random: Random) -> Dialogue:
-    """One picture and several questions about it: what training gets most from."""
-    make, asks = SCENES[random.choices(tuple(SCENES), (6, 3, 1, 2))[0]]
+def asked_often(random: Random, shares: Mapping[str, float] = USUAL_SHARES) -> Dialogue:
+    """One picture and several questions about it: what training gets most from. `shares` are of the sorts of scenes."""
+    make, asks = SCENES[random.choices(tuple(shares), tuple(shares.values()))[0]]
     scene = make(random)
     turns: list[Turn] = []
     for _ in range(random.randint(3, 8)):
