@@ -18,6 +18,7 @@ class Batch:
     weights: torch.Tensor  # [num_examples, num_tokens]
     pixels: torch.Tensor | None  # [num_patches, patch]
     grids: torch.Tensor | None  # [num_pictures, 3]: time, rows, columns
+    names: torch.Tensor | None  # [num_picture_tokens, 2]: what is there, as tokens
 
 
 def batch_of(examples: Sequence[Example]) -> Batch:
@@ -32,9 +33,15 @@ def batch_of(examples: Sequence[Example]) -> Batch:
         weights[row, : len(one)] = torch.tensor(one.weights)
     pictures = [picture for one in examples for picture in one.pictures]
     if not pictures:
-        return Batch(token_ids, positions, weights, None, None)
-    pixels = torch.from_numpy(np.concatenate([patches for patches, _ in pictures]))
-    return Batch(token_ids, positions, weights, pixels, torch.tensor([(1, *grid) for _, grid in pictures]))
+        return Batch(token_ids, positions, weights, None, None, None)
+    return Batch(
+        token_ids,
+        positions,
+        weights,
+        torch.from_numpy(np.concatenate([picture.patches for picture in pictures])),
+        torch.tensor([(1, *picture.grid) for picture in pictures]),
+        torch.tensor([name for picture in pictures for name in picture.names]),
+    )
 
 
 def split_by_length(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:

@@ -22,6 +22,7 @@ class Stage:
     max_words: int  # between codes
     scenes: Mapping[str, float]  # shares of the sorts of pictures
     shares: Mapping[str, float]  # of the sorts of dialogues
+    stretched_share: float = 0.4  # of dialogues that have holes in their positions
     long_words: int = 0  # of a text that does not share a batch
     long_share: float = 0.0  # of steps that have one
 
@@ -39,7 +40,7 @@ _ALL = {
     "later_code": 1.0,
 }
 STAGES = (
-    Stage(0.25, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}),
+    Stage(0.30, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}, stretched_share=0.0),
     Stage(0.45, 30, 12, 100, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}),
     Stage(0.60, 30, 16, 200, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=700, long_share=0.1),
     Stage(0.75, 30, 16, 250, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=1500, long_share=0.15),

@@ -9,7 +9,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from penstock_loadgen.questions.dialogue import Dialogue
 from training.batches import Batch, batch_of, split_by_length
 from training.examples import Example, Reader
-from training.loss import hidden_states
+from training.loss import forward
 
 _MAX_BATCH_TOKENS = 4096
 
@@ -33,7 +33,7 @@ def _last_answer_only(reader: Reader, dialogue: Dialogue) -> Example:
 
 def _is_right(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torch.Tensor:
     is_wanted = batch.weights[:, 1:] > 0
-    logits = model.lm_head(hidden_states(model, batch)[:, :-1][is_wanted])
+    logits = model.lm_head(forward(model, batch).last_hidden_state[:, :-1][is_wanted])
     is_same = logits.argmax(-1) == batch.token_ids[:, 1:][is_wanted]
     is_hit = torch.ones_like(is_wanted)
     is_hit[is_wanted] = is_same

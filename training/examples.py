@@ -18,13 +18,22 @@ _LOOSE_TASKS = ("story",)
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """`names[i]` are the tokens for colour and shape of the figure whose middle lies in token i; 0, if none does."""
+
+    patches: Patches
+    grid: Grid
+    names: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One dialogue. `weights[i]` is that of predicting token i; `positions` are [3, num_tokens]."""
 
     token_ids: list[int]
     weights: list[float]
     positions: np.ndarray
-    pictures: list[tuple[Patches, Grid]]
+    pictures: list[Picture]
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -54,11 +63,11 @@ class Reader:
 
     def _example(self, dialogue: Dialogue, has_answer: bool) -> Example:
         pieces: list[tuple[list[int], float]] = []
-        pictures: list[tuple[Patches, Grid]] = []
+        pictures: list[Picture] = []
         if dialogue.system:
             pieces.append((self.encode(f"{TURN_START}system\n{dialogue.system}{TURN_END}\n"), 0.0))
         for turn in dialogue.turns:
-            new = [patches_of(draw(scene)) for scene in turn.scenes]
+            new = [self._picture(scene) for scene in turn.scenes]
             pictures += new
             pieces.append((self.encode(self._asked(turn.asked, new)), 0.0))
             if has_answer or turn is not dialogue.turns[-1]:
@@ -66,11 +75,26 @@ class Reader:
                 pieces += [(self.encode(turn.answer + TURN_END), weight), (self.encode("\n"), 0.0)]
         token_ids = [token for ids, _ in pieces for token in ids]
         weights = [weight for ids, weight in pieces for _ in ids]
-        positions = self._positions(token_ids, [grid for _, grid in pictures])
+        positions = self._positions(token_ids, [picture.grid for picture in pictures])
         return Example(token_ids, weights, positions, pictures)
 
-    def _asked(self, parts: Sequence[Part], pictures: list[tuple[Patches, Grid]]) -> str:
-        grids = iter(grid for _, grid in pictures)
+    def _picture(self, scene: Scene) -> Picture:
+        patches, grid = patches_of(draw(scene))
+        rows, columns = (side // MERGE_SIZE for side in grid)
+        names = [(0, 0)] * (rows * columns)
+        for figure in scene.figures:
+            row = int((figure.top + figure.size / 2) / scene.height * rows)
+            column = int((figure.left + figure.size / 2) / scene.width * columns)
+            shape = figure.shape if figure.shape.isdigit() else f" {figure.shape}"
+            names[row * columns + column] = (self._word(f" {figure.colour}"), self._word(shape))
+        return Picture(patches, grid, names)
+
+    def _word(self, word: str) -> int:
+        (token,) = self.encode(word)
+        return token
+
+    def _asked(self, parts: Sequence[Part], pictures: list[Picture]) -> str:
+        grids = iter(picture.grid for picture in pictures)
         texts = []
         for part in parts:
             if isinstance(part, Scene):

@@ -19,10 +19,11 @@ from training.muon import Muon
 from training.peers import Peers
 
 PEAK_RATE, LAST_SHARE = 3e-3, 0.02
+MATRIX_FACTOR = 2.0  # what Muon's rate is above AdamW's
 WARM_UP_STEPS = 150
 WEIGHT_DECAY = 0.05
 STEP_TOKENS, BATCH_TOKENS = 3000, 2048
-STRETCHED_SHARE, MAX_POSITION = 0.4, 4600
+MAX_POSITION = 4600
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -75,9 +76,10 @@ class Trainer:
             self.num_tokens += batch.token_ids.numel() * self.peers.number
         self.peers.add_up([loss, *self._gradients()])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
+        rate = rate_at(self.num_steps, self.progress)
+        for optimizer, factor in zip(self.optimizers, (MATRIX_FACTOR, 1.0), strict=True):
             for settings in optimizer.param_groups:
-                settings["lr"] = rate_at(self.num_steps, self.progress)
+                settings["lr"] = rate * factor
             optimizer.step()
             optimizer.zero_grad()
         self.num_steps += 1
@@ -93,7 +95,7 @@ class Trainer:
             example = self.reader.example(draw_dialogue(stage, self.seed, self.num_drawn + self.peers.rank))
             self.num_drawn += self.peers.number
             num_tokens += len(example)
-            yield stretched(random, example, MAX_POSITION) if random.random() < STRETCHED_SHARE else example
+            yield stretched(random, example, MAX_POSITION) if random.random() < stage.stretched_share else example
 
     def _gradients(self) -> Iterator[torch.Tensor]:
         for weight in self.model.parameters():

@@ -15,7 +15,7 @@ from penstock_loadgen.questions.dialogue import Dialogue
 from penstock_loadgen.questions.drawing import draw
 from penstock_loadgen.questions.tasks import TASKS, held_out
 from training.batches import batch_of
-from training.examples import Reader, stretched
+from training.examples import Reader, num_tokens_of, stretched
 from training.model import new_model
 from training.pixels import MAX_PIXELS, MEAN, MIN_PIXELS, PATCH_SIZE, STD, patches_of
 from training.tokenizer import CHAT_TEMPLATE, IMAGE_PAD, SPECIAL_TOKENS, train_tokenizer
@@ -38,8 +38,8 @@ def test_prompts_are_rendered_as_the_chat_template_does(tokenizer: Tokenizer, ta
     template = jinja2.Environment(autoescape=False, keep_trailing_newline=True).from_string(CHAT_TEMPLATE)
     prompt = Reader(tokenizer).prompt(dialogue)
     text = tokenizer.decode(prompt.token_ids, skip_special_tokens=False)
-    for _, (rows, columns) in prompt.pictures:
-        text = text.replace(IMAGE_PAD * (rows * columns // 4), "<picture>", 1)
+    for picture in prompt.pictures:
+        text = text.replace(IMAGE_PAD * num_tokens_of(picture.grid), "<picture>", 1)
     wanted = template.render(messages=messages, add_generation_prompt=True).replace(IMAGE_PAD, "<picture>")
     assert text == wanted
 
@@ -65,6 +65,15 @@ def test_patches_are_those_of_the_image_processor(index: int) -> None:
     patches, grid = patches_of(picture)
     assert tuple(wanted["image_grid_thw"][0]) == (1, *grid)
     np.testing.assert_allclose(patches, wanted["pixel_values"], atol=1e-5)
+
+
+def test_tokens_of_a_picture_are_named_by_what_is_there(tokenizer: Tokenizer) -> None:
+    for index in range(8):
+        scene = held_out("colour", index).last.scenes[0]
+        (picture,) = Reader(tokenizer).prompt(held_out("colour", index)).pictures
+        assert len(picture.names) == num_tokens_of(picture.grid)
+        named = [tokenizer.decode(name) for name in picture.names if name != (0, 0)]
+        assert sorted(named) == sorted(f" {figure.name}" for figure in scene.figures)
 
 
 def test_the_loss_is_on_answers_alone(tokenizer: Tokenizer) -> None:
