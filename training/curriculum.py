@@ -62,19 +62,22 @@ def draw_dialogue(stage: Stage, seed: int, index: int) -> Dialogue:
     return Dialogue(dialogue.turns, SYSTEM) if random.random() < _SYSTEM_SHARE else dialogue
 
 
-def draw_long_dialogue(stage: Stage, seed: int, index: int) -> Dialogue | None:
-    """A long text to recall from, in some of the steps."""
+def has_long_dialogue(stage: Stage, seed: int, num_steps: int) -> bool:
+    """Whether this step has a long text to recall from; if so, in every process: none waits for another's."""
+    return Random(f"training long {seed} {num_steps}").random() < stage.long_share
+
+
+def draw_long_dialogue(stage: Stage, seed: int, index: int) -> Dialogue:
+    """One that fills a batch by itself."""
     random = Random(f"training long {seed} {index}")
-    if random.random() >= stage.long_share:
-        return None
-    return recall.recall_often(random, stage.long_words)
+    return recall.recall_often(random, stage.long_words // 3, stage.long_words)
 
 
 _MAKERS: dict[str, Callable[[Random, Stage], Dialogue]] = {
     "pictures": lambda random, stage: pictures.asked_often(random, stage.scenes),
     "two_pictures": lambda random, _: pictures.two_pictures(random),
     "later_picture": lambda random, _: later_picture(random),
-    "recall": lambda random, stage: recall.recall_often(random, stage.max_words, stage.max_codes),
+    "recall": lambda random, stage: recall.recall_often(random, 2, stage.max_words, stage.max_codes),
     "later_code": lambda random, _: later_code(random),
     "repeat": lambda random, stage: arithmetic.repeat(random, stage.max_items),
     "series": lambda random, _: arithmetic.many_series(random),

@@ -12,7 +12,7 @@ import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from training.batches import batch_of, split_by_length
-from training.curriculum import Stage, draw_dialogue, draw_long_dialogue, stage_at
+from training.curriculum import Stage, draw_dialogue, draw_long_dialogue, has_long_dialogue, stage_at
 from training.examples import Example, Reader, stretched
 from training.loss import summed_loss
 from training.muon import Muon
@@ -89,8 +89,8 @@ class Trainer:
         """This process's share of a step; no two processes draw the same."""
         num_tokens, draw = 0, self.num_steps * self.peers.number + self.peers.rank
         random = Random(f"step {self.seed} {draw}")
-        if (long := draw_long_dialogue(stage, self.seed, draw)) is not None:
-            yield self.reader.example(long)
+        if has_long_dialogue(stage, self.seed, self.num_steps):
+            yield self.reader.example(draw_long_dialogue(stage, self.seed, draw))
         while num_tokens < self.step_tokens / self.peers.number:
             example = self.reader.example(draw_dialogue(stage, self.seed, self.num_drawn + self.peers.rank))
             self.num_drawn += self.peers.number

@@ -8,7 +8,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from training.batches import Batch
 
-NAMING_WEIGHT = 0.5  # of a picture's token, beside a token of an answer
+NAMING_WEIGHT = 2.0  # of a token of a picture, beside one of an answer
 _EMPTY_WEIGHT = 0.1
 
 
@@ -39,6 +39,6 @@ def summed_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torc
 def _naming(model: Qwen2_5_VLForConditionalGeneration, features: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
     """What the vision tower says is to be near the words for it: it learns to see long before questions teach it to."""
     logits = model.lm_head(features).log_softmax(-1)
-    likelihoods = logits.gather(1, names).mean(1)
+    likelihoods: torch.Tensor = logits.gather(1, names).mean(1)
     weights = torch.where(names[:, 0] > 0, 1.0, _EMPTY_WEIGHT)
     return -(likelihoods * weights).sum()

@@ -26,9 +26,9 @@ def recall(num_words: int, num_codes: int = 4) -> Callable[[Random], Dialogue]:
     return make
 
 
-def recall_often(random: Random, max_words: int, max_codes: int = 16) -> Dialogue:
+def recall_often(random: Random, min_words: int, max_words: int, max_codes: int = 16) -> Dialogue:
     """A text with many codes, and questions about many of them: what training gets most from."""
-    num_words = round(max_words ** random.uniform(0, 1)) if random.random() < 0.8 else max_words
+    num_words = round(min_words * (max_words / min_words) ** random.uniform(0, 1))
     codes = draw_codes(random, random.randint(2, max_codes))
     sentences = filler(random, num_words)
     for key, code in codes.items():
