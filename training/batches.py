@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from training.examples import Example
+from training.examples import Example, Picture
+
+
+@dataclass(frozen=True, slots=True)
+class PictureBatch:
+    """Pictures one after another."""
+
+    pixels: torch.Tensor  # [num_patches, patch]
+    grids: torch.Tensor  # [num_pictures, 3]: time, rows, columns
+    names: torch.Tensor  # [num_picture_tokens, 2]: what is there, as tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +25,7 @@ class Batch:
     token_ids: torch.Tensor  # [num_examples, num_tokens]
     positions: torch.Tensor  # [3, num_examples, num_tokens]
     weights: torch.Tensor  # [num_examples, num_tokens]
-    pixels: torch.Tensor | None  # [num_patches, patch]
-    grids: torch.Tensor | None  # [num_pictures, 3]: time, rows, columns
-    names: torch.Tensor | None  # [num_picture_tokens, 2]: what is there, as tokens
+    pictures: PictureBatch | None
 
 
 def batch_of(examples: Sequence[Example]) -> Batch:
@@ -32,12 +39,12 @@ def batch_of(examples: Sequence[Example]) -> Batch:
         positions[:, row, : len(one)] = torch.from_numpy(one.positions)
         weights[row, : len(one)] = torch.tensor(one.weights)
     pictures = [picture for one in examples for picture in one.pictures]
-    if not pictures:
-        return Batch(token_ids, positions, weights, None, None, None)
-    return Batch(
-        token_ids,
-        positions,
-        weights,
+    return Batch(token_ids, positions, weights, pictures_of(pictures) if pictures else None)
+
+
+def pictures_of(pictures: Sequence[Picture]) -> PictureBatch:
+    """All of them in one."""
+    return PictureBatch(
         torch.from_numpy(np.concatenate([picture.patches for picture in pictures])),
         torch.tensor([(1, *picture.grid) for picture in pictures]),
         torch.tensor([name for picture in pictures for name in picture.names]),

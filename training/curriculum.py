@@ -6,6 +6,7 @@ from random import Random
 
 from penstock_loadgen.questions import arithmetic, pictures, recall, stories
 from penstock_loadgen.questions.dialogue import Dialogue
+from penstock_loadgen.questions.scenes import Scene
 from penstock_loadgen.questions.tasks import FIRST_HELD_OUT_SEED, later_code, later_picture
 
 SYSTEM = "You are a helpful assistant."
@@ -22,6 +23,7 @@ class Stage:
     max_words: int  # between codes
     scenes: Mapping[str, float]  # shares of the sorts of pictures
     shares: Mapping[str, float]  # of the sorts of dialogues
+    num_scenes: int  # in a step of a process, beside its dialogues: only to be named
     stretched_share: float = 0.4  # of dialogues that have holes in their positions
     long_words: int = 0  # of a text that does not share a batch
     long_share: float = 0.0  # of steps that have one
@@ -30,21 +32,21 @@ class Stage:
 _SIMPLE_SCENES = {"crowd": 2, "placed": 3, "single": 3, "digit": 3}
 _COPYING = {"repeat": 6.0, "recall": 4.0, "sums": 1.5, "series": 0.5, "two_pictures": 0.5, "story": 0.2}
 _ALL = {
-    "recall": 4.0,
+    "recall": 6.0,
     "repeat": 1.0,
-    "sums": 3.0,
+    "sums": 2.5,
     "series": 1.0,
     "story": 0.5,
     "two_pictures": 1.0,
     "later_picture": 1.0,
     "later_code": 1.0,
 }
+_USUAL = {"crowd": 5, "placed": 4, "single": 1, "digit": 3}
 STAGES = (
-    Stage(0.30, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}, stretched_share=0.0),
-    Stage(0.45, 30, 12, 100, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}),
-    Stage(0.60, 30, 16, 200, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=700, long_share=0.1),
-    Stage(0.75, 30, 16, 250, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=1500, long_share=0.15),
-    Stage(1.00, 30, 16, 250, pictures.USUAL_SHARES, {"pictures": 9, **_ALL}, long_words=3300, long_share=0.15),
+    Stage(0.30, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}, 32, stretched_share=0.0),
+    Stage(0.60, 30, 12, 100, _USUAL, {"pictures": 9, **_ALL}, 32, stretched_share=0.2),
+    Stage(0.75, 30, 16, 200, _USUAL, {"pictures": 9, **_ALL}, 8, long_words=1500, long_share=0.1),
+    Stage(1.00, 30, 16, 200, _USUAL, {"pictures": 9, **_ALL}, 0, long_words=3300, long_share=0.1),
 )
 
 
@@ -60,6 +62,12 @@ def draw_dialogue(stage: Stage, seed: int, index: int) -> Dialogue:
     sort = random.choices(tuple(stage.shares), tuple(stage.shares.values()))[0]
     dialogue = _MAKERS[sort](random, stage)
     return Dialogue(dialogue.turns, SYSTEM) if random.random() < _SYSTEM_SHARE else dialogue
+
+
+def draw_scenes(stage: Stage, seed: int, index: int) -> list[Scene]:
+    """Pictures that nothing is asked about."""
+    random = Random(f"training scenes {seed} {index}")
+    return [pictures.any_scene(random, stage.scenes) for _ in range(stage.num_scenes)]
 
 
 def has_long_dialogue(stage: Stage, seed: int, num_steps: int) -> bool:

@@ -10,11 +10,12 @@ from tokenizers import Tokenizer
 from penstock_loadgen.questions.dialogue import Dialogue, Part
 from penstock_loadgen.questions.drawing import draw
 from penstock_loadgen.questions.scenes import Scene
+from penstock_loadgen.questions.words import DIGITS
 from training.pixels import MERGE_SIZE, Grid, Patches, patches_of
 from training.tokenizer import IMAGE_PAD, TURN_END, TURN_START, VISION_END, VISION_START
 
 STORY_WEIGHT = 0.15  # most of a story is drawn at random and cannot be learned
-_LOOSE_TASKS = ("story",)
+CODE_WEIGHT = 3.0  # the sentence around a code is soon known by heart
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Reader:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._digits = {self._word(digit) for digit in DIGITS}
 
     def prompt(self, dialogue: Dialogue) -> Example:
         """All but the answer of the last turn."""
@@ -67,18 +69,19 @@ class Reader:
         if dialogue.system:
             pieces.append((self.encode(f"{TURN_START}system\n{dialogue.system}{TURN_END}\n"), 0.0))
         for turn in dialogue.turns:
-            new = [self._picture(scene) for scene in turn.scenes]
+            new = [self.picture(scene) for scene in turn.scenes]
             pictures += new
             pieces.append((self.encode(self._asked(turn.asked, new)), 0.0))
             if has_answer or turn is not dialogue.turns[-1]:
-                weight = STORY_WEIGHT if turn.task in _LOOSE_TASKS else 1.0
-                pieces += [(self.encode(turn.answer + TURN_END), weight), (self.encode("\n"), 0.0)]
+                pieces += [([token], self._weight(turn.task, token)) for token in self.encode(turn.answer + TURN_END)]
+                pieces.append((self.encode("\n"), 0.0))
         token_ids = [token for ids, _ in pieces for token in ids]
         weights = [weight for ids, weight in pieces for _ in ids]
         positions = self._positions(token_ids, [picture.grid for picture in pictures])
         return Example(token_ids, weights, positions, pictures)
 
-    def _picture(self, scene: Scene) -> Picture:
+    def picture(self, scene: Scene) -> Picture:
+        """A scene, and what its tokens are to be near to."""
         patches, grid = patches_of(draw(scene))
         rows, columns = (side // MERGE_SIZE for side in grid)
         names = [(0, 0)] * (rows * columns)
@@ -88,6 +91,11 @@ class Reader:
             shape = figure.shape if figure.shape.isdigit() else f" {figure.shape}"
             names[row * columns + column] = (self._word(f" {figure.colour}"), self._word(shape))
         return Picture(patches, grid, names)
+
+    def _weight(self, task: str, token: int) -> float:
+        if task == "recall" and token in self._digits:
+            return CODE_WEIGHT
+        return STORY_WEIGHT if task == "story" else 1.0
 
     def _word(self, word: str) -> int:
         (token,) = self.encode(word)

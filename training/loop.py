@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from training.batches import batch_of, split_by_length
-from training.curriculum import Stage, draw_dialogue, draw_long_dialogue, has_long_dialogue, stage_at
+from training.batches import batch_of, pictures_of, split_by_length
+from training.curriculum import Stage, draw_dialogue, draw_long_dialogue, draw_scenes, has_long_dialogue, stage_at
 from training.examples import Example, Reader, stretched
-from training.loss import summed_loss
+from training.loss import naming_loss, summed_loss
 from training.muon import Muon
 from training.peers import Peers
 
@@ -55,6 +55,11 @@ class Trainer:
         """Share of the time that is over."""
         return min(1.0, self.elapsed_s / self.total_s)
 
+    @property
+    def _draw_index(self) -> int:
+        """A number of its own for each step of each process."""
+        return self.num_steps * self.peers.number + self.peers.rank
+
     def run(self, now_s: Callable[[], float] = time.monotonic) -> Iterator[float]:
         """Yield the loss of each step until the time is over."""
         began_s = now_s() - self.elapsed_s
@@ -74,6 +79,9 @@ class Trainer:
             part.backward()
             loss += part.detach()
             self.num_tokens += batch.token_ids.numel() * self.peers.number
+        if stage.num_scenes:
+            pictures = [self.reader.picture(scene) for scene in draw_scenes(stage, self.seed, self._draw_index)]
+            (naming_loss(self.model, pictures_of(pictures)) / total).backward()
         self.peers.add_up([loss, *self._gradients()])
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         rate = rate_at(self.num_steps, self.progress)
@@ -87,10 +95,9 @@ class Trainer:
 
     def _draw(self, stage: Stage) -> Iterator[Example]:
         """This process's share of a step; no two processes draw the same."""
-        num_tokens, draw = 0, self.num_steps * self.peers.number + self.peers.rank
-        random = Random(f"step {self.seed} {draw}")
+        num_tokens, random = 0, Random(f"step {self.seed} {self._draw_index}")
         if has_long_dialogue(stage, self.seed, self.num_steps):
-            yield self.reader.example(draw_long_dialogue(stage, self.seed, draw))
+            yield self.reader.example(draw_long_dialogue(stage, self.seed, self._draw_index))
         while num_tokens < self.step_tokens / self.peers.number:
             example = self.reader.example(draw_dialogue(stage, self.seed, self.num_drawn + self.peers.rank))
             self.num_drawn += self.peers.number

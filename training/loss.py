@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from training.batches import Batch
+from training.batches import Batch, PictureBatch
 
 NAMING_WEIGHT = 2.0  # of a token of a picture, beside one of an answer
 _EMPTY_WEIGHT = 0.1
@@ -17,8 +17,8 @@ def forward(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> Any:
     return model.model(
         input_ids=batch.token_ids,
         position_ids=batch.positions,
-        pixel_values=batch.pixels,
-        image_grid_thw=batch.grids,
+        pixel_values=batch.pictures.pixels if batch.pictures else None,
+        image_grid_thw=batch.pictures.grids if batch.pictures else None,
         use_cache=False,
     )
 
@@ -31,9 +31,15 @@ def summed_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torc
     logits = model.lm_head(output.last_hidden_state[:, :-1][is_wanted])
     each = functional.cross_entropy(logits, batch.token_ids[:, 1:][is_wanted], reduction="none")
     loss = (each * weights[is_wanted]).sum()
-    if batch.names is None:
+    if batch.pictures is None:
         return loss
-    return loss + NAMING_WEIGHT * _naming(model, torch.cat(tuple(output.image_outputs.pooler_output)), batch.names)
+    return loss + _naming(model, torch.cat(tuple(output.image_outputs.pooler_output)), batch.pictures.names)
+
+
+def naming_loss(model: Qwen2_5_VLForConditionalGeneration, pictures: PictureBatch) -> torch.Tensor:
+    """For pictures that nothing is asked about: the vision tower alone, far cheaper than a dialogue."""
+    features = model.model.visual(pictures.pixels, grid_thw=pictures.grids).pooler_output
+    return _naming(model, features, pictures.names)
 
 
 def _naming(model: Qwen2_5_VLForConditionalGeneration, features: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
@@ -41,4 +47,4 @@ def _naming(model: Qwen2_5_VLForConditionalGeneration, features: torch.Tensor, n
     logits = model.lm_head(features).log_softmax(-1)
     likelihoods: torch.Tensor = logits.gather(1, names).mean(1)
     weights = torch.where(names[:, 0] > 0, 1.0, _EMPTY_WEIGHT)
-    return -(likelihoods * weights).sum()
+    return -NAMING_WEIGHT * (likelihoods * weights).sum()

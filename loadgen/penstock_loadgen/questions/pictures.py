@@ -164,10 +164,10 @@ def asked_once(task: str) -> Callable[[Random], Dialogue]:
 
 def asked_often(random: Random, shares: Mapping[str, float] = USUAL_SHARES) -> Dialogue:
     """One picture and several questions about it: what training gets most from. `shares` are of the sorts of scenes."""
-    make, asks = SCENES[random.choices(tuple(shares), tuple(shares.values()))[0]]
+    make, asks = SCENES[_sort(random, shares)]
     scene = make(random)
     turns: list[Turn] = []
-    for _ in range(random.randint(3, 8)):
+    for _ in range(random.randint(2, 6)):
         ask = random.choice(asks)
         pair = ask(random, scene)
         if all(pair[0] != turn.asked[-1] for turn in turns):
@@ -175,6 +175,15 @@ def asked_often(random: Random, shares: Mapping[str, float] = USUAL_SHARES) -> D
                 _with_picture(random, _TASK_OF[ask], scene, pair) if not turns else _plain(_TASK_OF[ask], pair)
             )
     return Dialogue(tuple(turns))
+
+
+def any_scene(random: Random, shares: Mapping[str, float] = USUAL_SHARES) -> Scene:
+    """A picture that nothing is asked about."""
+    return SCENES[_sort(random, shares)][0](random)
+
+
+def _sort(random: Random, shares: Mapping[str, float]) -> str:
+    return random.choices(tuple(shares), tuple(shares.values()))[0]
 
 
 def two_pictures(random: Random) -> Dialogue:
