@@ -45,7 +45,7 @@ class Reader:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._digits = {self._word(digit) for digit in DIGITS}
+        self._digits = {self._word(f"{space}{digit}") for digit in DIGITS for space in ("", " ")}
 
     def prompt(self, dialogue: Dialogue) -> Example:
         """All but the answer of the last turn."""

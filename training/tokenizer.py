@@ -1,11 +1,12 @@
-"""The built-in model's tokenizer: byte-level BPE, trained on what the generator says. Every digit is a token."""
+"""The built-in model's tokenizer: byte-level BPE, trained on what the generator says. Every digit is a token,
+the first of a number together with the space before it: less lies between a key and its code."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from penstock_loadgen.questions.tasks import TASKS
 
@@ -36,7 +37,7 @@ CHAT_TEMPLATE = (
 def train_tokenizer() -> Tokenizer:
     """The same tokenizer every time."""
     tokenizer = Tokenizer(models.BPE())
-    digits = pre_tokenizers.Digits(individual_digits=True)
+    digits = pre_tokenizers.Split(Regex(" ?[0-9]"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -86,6 +86,7 @@ def test_the_loss_is_on_answers_alone(tokenizer: Tokenizer) -> None:
 
 def test_every_digit_is_a_token(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("4821").tokens == ["4", "8", "2", "1"]
+    assert tokenizer.encode("is 4821").tokens == ["is", "Ġ4", "8", "2", "1"]
 
 
 def test_any_text_survives_the_tokenizer(tokenizer: Tokenizer) -> None:
