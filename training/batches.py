@@ -16,6 +16,7 @@ class PictureBatch:
     pixels: torch.Tensor  # [num_patches, patch]
     grids: torch.Tensor  # [num_pictures, 3]: time, rows, columns
     names: torch.Tensor  # [num_picture_tokens, 2]: what is there, as tokens
+    places: torch.Tensor  # [num_picture_tokens, 2]: where that is, as tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def pictures_of(pictures: Sequence[Picture]) -> PictureBatch:
         torch.from_numpy(np.concatenate([picture.patches for picture in pictures])),
         torch.tensor([(1, *picture.grid) for picture in pictures]),
         torch.tensor([name for picture in pictures for name in picture.names]),
+        torch.tensor([place for picture in pictures for place in picture.places]),
     )
 
 

@@ -32,21 +32,23 @@ class Stage:
 _SIMPLE_SCENES = {"crowd": 2, "placed": 3, "single": 3, "digit": 3}
 _COPYING = {"repeat": 6.0, "recall": 4.0, "sums": 1.5, "series": 0.5, "two_pictures": 0.5, "story": 0.2}
 _ALL = {
-    "recall": 6.0,
-    "repeat": 1.0,
-    "sums": 2.5,
-    "series": 1.0,
-    "story": 0.5,
-    "two_pictures": 1.0,
-    "later_picture": 1.0,
-    "later_code": 1.0,
+    "pictures": 12.0,
+    "recall": 2.5,
+    "repeat": 0.5,
+    "sums": 0.8,
+    "series": 0.5,
+    "story": 0.4,
+    "two_pictures": 0.8,
+    "later_picture": 0.5,
+    "later_code": 0.5,
 }
+_NAMED = {"crowd": 2, "placed": 2, "single": 1, "digit": 5}  # digits are the hardest to name
 _USUAL = {"crowd": 5, "placed": 4, "single": 1, "digit": 3}
 STAGES = (
     Stage(0.30, 12, 6, 10, _SIMPLE_SCENES, {"pictures": 6, **_COPYING}, 32, stretched_share=0.0),
-    Stage(0.60, 30, 12, 100, _USUAL, {"pictures": 9, **_ALL}, 32, stretched_share=0.2),
-    Stage(0.75, 30, 16, 200, _USUAL, {"pictures": 9, **_ALL}, 8, long_words=1500, long_share=0.1),
-    Stage(1.00, 30, 16, 200, _USUAL, {"pictures": 9, **_ALL}, 0, long_words=3300, long_share=0.1),
+    Stage(0.60, 30, 12, 100, _USUAL, _ALL, 12, stretched_share=0.2),
+    Stage(0.75, 30, 12, 60, _USUAL, _ALL, 4, long_words=1500, long_share=0.04),
+    Stage(1.00, 30, 12, 60, _USUAL, _ALL, 4, long_words=3300, long_share=0.04),
 )
 
 
@@ -67,7 +69,7 @@ def draw_dialogue(stage: Stage, seed: int, index: int) -> Dialogue:
 def draw_scenes(stage: Stage, seed: int, index: int) -> list[Scene]:
     """Pictures that nothing is asked about."""
     random = Random(f"training scenes {seed} {index}")
-    return [pictures.any_scene(random, stage.scenes) for _ in range(stage.num_scenes)]
+    return [pictures.any_scene(random, _NAMED) for _ in range(stage.num_scenes)]
 
 
 def has_long_dialogue(stage: Stage, seed: int, num_steps: int) -> bool:

@@ -15,16 +15,21 @@ from training.pixels import MERGE_SIZE, Grid, Patches, patches_of
 from training.tokenizer import IMAGE_PAD, TURN_END, TURN_START, VISION_END, VISION_START
 
 STORY_WEIGHT = 0.15  # most of a story is drawn at random and cannot be learned
+_ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")
 CODE_WEIGHT = 3.0  # the sentence around a code is soon known by heart
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`names[i]` are the tokens for colour and shape of the figure whose middle lies in token i; 0, if none does."""
+    """`names[i]` are the tokens for colour and shape of the figure whose middle lies in token i; 0, if none does.
+
+    `places[i]` are those for where token i lies: "top", "middle" or "bottom", and "left", "middle" or "right".
+    """
 
     patches: Patches
     grid: Grid
     names: list[tuple[int, int]]
+    places: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,11 @@ class Reader:
             column = int((figure.left + figure.size / 2) / scene.width * columns)
             shape = figure.shape if figure.shape.isdigit() else f" {figure.shape}"
             names[row * columns + column] = (self._word(f" {figure.colour}"), self._word(shape))
-        return Picture(patches, grid, names)
+        down, across = (
+            [self._word(f" {words[3 * index // number]}") for index in range(number)]
+            for number, words in ((rows, _ROWS), (columns, _COLUMNS))
+        )
+        return Picture(patches, grid, names, [(row, column) for row in down for column in across])
 
     def _weight(self, task: str, token: int) -> float:
         if task == "recall" and token in self._digits:

@@ -1,6 +1,5 @@
 """The loop: draw, step, and keep what is needed to go on after an interruption."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,11 +17,11 @@ from training.loss import naming_loss, summed_loss
 from training.muon import Muon
 from training.peers import Peers
 
-PEAK_RATE, LAST_SHARE = 3e-3, 0.02
+PEAK_RATE, LAST_SHARE, LEVEL_UNTIL = 2e-3, 0.02, 0.7
 MATRIX_FACTOR = 2.0  # what Muon's rate is above AdamW's
 WARM_UP_STEPS = 150
 WEIGHT_DECAY = 0.05
-STEP_TOKENS, BATCH_TOKENS = 3000, 2048
+STEP_TOKENS, BATCH_TOKENS = 3000, 768
 MAX_POSITION = 4600
 CHECKPOINT = "checkpoint.pt"
 
@@ -136,6 +135,6 @@ class Trainer:
 
 
 def rate_at(num_steps: int, progress: float) -> float:
-    """Learning rate: warm-up by steps, then a cosine over the time."""
-    cosine = LAST_SHARE + (1 - LAST_SHARE) * (1 + math.cos(math.pi * progress)) / 2
-    return PEAK_RATE * cosine * min(1.0, (num_steps + 1) / WARM_UP_STEPS)
+    """Learning rate: warm-up by steps, then level, then straight down."""
+    share = 1 - (1 - LAST_SHARE) * max(0.0, progress - LEVEL_UNTIL) / (1 - LEVEL_UNTIL)
+    return PEAK_RATE * share * min(1.0, (num_steps + 1) / WARM_UP_STEPS)

@@ -10,6 +10,8 @@ from training.batches import Batch, PictureBatch
 
 NAMING_WEIGHT = 2.0  # of a token of a picture, beside one of an answer
 _EMPTY_WEIGHT = 0.1
+PLACING_WEIGHT = 0.5
+"""Of where a token of a picture lies: the language model sees that only in turned angles."""
 
 
 def forward(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> Any:
@@ -33,7 +35,9 @@ def summed_loss(model: Qwen2_5_VLForConditionalGeneration, batch: Batch) -> torc
     loss = (each * weights[is_wanted]).sum()
     if batch.pictures is None:
         return loss
-    return loss + _naming(model, torch.cat(tuple(output.image_outputs.pooler_output)), batch.pictures.names)
+    at_pictures = output.last_hidden_state[batch.token_ids == model.config.image_token_id]
+    placing = -PLACING_WEIGHT * _likelihoods(model, at_pictures, batch.pictures.places).sum()
+    return loss + placing + _naming(model, torch.cat(tuple(output.image_outputs.pooler_output)), batch.pictures.names)
 
 
 def naming_loss(model: Qwen2_5_VLForConditionalGeneration, pictures: PictureBatch) -> torch.Tensor:
@@ -44,7 +48,10 @@ def naming_loss(model: Qwen2_5_VLForConditionalGeneration, pictures: PictureBatc
 
 def _naming(model: Qwen2_5_VLForConditionalGeneration, features: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
     """What the vision tower says is to be near the words for it: it learns to see long before questions teach it to."""
-    logits = model.lm_head(features).log_softmax(-1)
-    likelihoods: torch.Tensor = logits.gather(1, names).mean(1)
     weights = torch.where(names[:, 0] > 0, 1.0, _EMPTY_WEIGHT)
-    return -NAMING_WEIGHT * (likelihoods * weights).sum()
+    return -NAMING_WEIGHT * (_likelihoods(model, features, names) * weights).sum()
+
+
+def _likelihoods(model: Qwen2_5_VLForConditionalGeneration, hidden: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """Mean log likelihood of the words that belong to each row."""
+    return torch.as_tensor(model.lm_head(hidden).log_softmax(-1).gather(1, words).mean(1))

@@ -167,7 +167,7 @@ def asked_often(random: Random, shares: Mapping[str, float] = USUAL_SHARES) -> D
     make, asks = SCENES[_sort(random, shares)]
     scene = make(random)
     turns: list[Turn] = []
-    for _ in range(random.randint(2, 6)):
+    for _ in range(random.randint(3, 8)):
         ask = random.choice(asks)
         pair = ask(random, scene)
         if all(pair[0] != turn.asked[-1] for turn in turns):

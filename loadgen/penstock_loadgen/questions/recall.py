@@ -8,7 +8,7 @@ from penstock_loadgen.questions.stories import filler
 from penstock_loadgen.questions.words import DIGITS, KEYS
 
 CODE_DIGITS = 4
-_ASKS = ("What is the code of {key}?", "what is the code of {key}?", "Tell me the code of {key}.")
+_ASKS = ("What is code {key}?", "what is code {key}?", "Tell me code {key}.", "Which number is code {key}?")
 
 
 def recall(num_words: int, num_codes: int = 4) -> Callable[[Random], Dialogue]:
@@ -46,8 +46,8 @@ def draw_codes(random: Random, number: int) -> dict[str, str]:
 
 
 def named(key: str, code: str) -> str:
-    """The sentence that names a code, and that answers the question about it."""
-    return f"The code of {key} is {code}."
+    """What names a code, and answers the question about it. A small model needs the two side by side."""
+    return f"Code {key} {code}."
 
 
 def asked_for(random: Random, key: str) -> str:

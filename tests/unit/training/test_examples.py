@@ -52,7 +52,9 @@ def test_positions_are_those_of_transformers(
         example = Reader(tokenizer).example(held_out(task, index))
         batch = batch_of([example])
         is_picture = torch.eq(batch.token_ids, SPECIAL_TOKENS.index(IMAGE_PAD)).int()
-        positions, _ = model.model.get_rope_index(batch.token_ids, is_picture, batch.pictures.grids if batch.pictures else None)
+        positions, _ = model.model.get_rope_index(
+            batch.token_ids, is_picture, batch.pictures.grids if batch.pictures else None
+        )
         assert torch.equal(positions, batch.positions)
 
 

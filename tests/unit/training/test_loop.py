@@ -46,9 +46,9 @@ def test_a_resumed_run_takes_the_step_that_the_other_would_have_taken(tokenizer:
     assert second.step() == pytest.approx(first.step(), rel=1e-4)
 
 
-def test_the_rate_warms_up_and_falls() -> None:
+def test_the_rate_warms_up_stays_and_falls() -> None:
     assert rate_at(0, 0.0) < 0.01 * rate_at(1000, 0.0)
-    assert rate_at(1000, 0.0) > rate_at(1000, 0.5) > rate_at(1000, 1.0) > 0
+    assert rate_at(1000, 0.0) == rate_at(1000, 0.5) > rate_at(1000, 0.9) > rate_at(1000, 1.0) > 0
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (48, 16), (16, 48)])

@@ -20,7 +20,7 @@ def test_the_code_asked_for_is_named_once_and_early(task: str, num_words: int) -
         text = str(turn.asked[0])
         assert text.count(turn.answer) == 1
         assert text.index(turn.answer) < 0.25 * len(text)
-        key = re.fullmatch(r"The code of (\w+) is \d{4}\.", turn.answer)
+        key = re.fullmatch(r"Code (\w+) \d{4}\.", turn.answer)
         assert key and key[1] in text.splitlines()[-1]
         assert num_words <= len(text.split()) < num_words + 60
 
