@@ -22,7 +22,7 @@ from training.peers import Peers, run_together
 from training.tokenizer import train_tokenizer, write_tokenizer
 
 LOG_STEPS = 50
-SAVE_S = 180.0
+SAVE_S = 300.0
 _NUM_CHECKED = {"recall_1k": 8, "recall_4k": 2}
 
 
