@@ -4,11 +4,11 @@ PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 VENV    := .venv
 BIN     := $(VENV)/bin
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SOURCES := services kernels loadgen tools tests $(wildcard benchmarks)
+SOURCES := services kernels loadgen tools tests $(wildcard benchmarks training)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto chart lock bench simulate headlines calibrate metrics dashboards clean
+.PHONY: help setup serve test test-unit format proto chart lock bench simulate headlines calibrate metrics dashboards train-builtin clean
 .PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards check-chart
 
 help: ## show this
@@ -105,6 +105,9 @@ headlines: setup ## the papers' claims, measured again; ARGS="--only distserve -
 
 calibrate: setup ## the simulator beside the live system on the same requests, mock and torch engine; takes minutes
 	$(BIN)/python -m benchmarks.calibrate $(ARGS)
+
+train-builtin: setup ## train the built-in model into build/builtin; ARGS="--minutes 90 --seed 0" and the like
+	$(BIN)/python -m training.builtin --out build/builtin $(ARGS)
 
 clean: ## remove what can be made again, .venv included
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -17,6 +17,7 @@ COMMANDS = {
     "top": "watch load, latencies, pools and role changes, once a second",
     "chat": "talk to the model in the terminal",
     "bench": "drive an endpoint, or the simulator, and measure what comes of it; `bench compare` compares two results",
+    "eval": "ask the built-in model questions with known answers, and count the right ones",
     "simulate": "run a scenario file in virtual time, with the policies of the live system",
     "trace": "where the time of one request went",
     "plan": "find how many GPUs should do what, for a model, a workload and its objectives",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LIGHT = ("up", "status", "chat", "drain", "doctor", "gateway")
+LIGHT = ("up", "status", "chat", "drain", "doctor", "gateway", "eval")
 
 
 @pytest.mark.parametrize("command", LIGHT)
