@@ -4,15 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.epd.figures import Sheet
-from benchmarks.epd.sides import Picture
 from penstock_loadgen.arrivals import CLOSED, ArrivalSpec
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.sessions import AFTER, BEFORE, ImageSpec, TrafficClass
+from penstock_loadgen.targets import Outcome
 from penstock_loadgen.workload import WorkloadSpec
 
 LENGTHS = LengthSpec("fixed", 22, 10)  # EPD's prompts and answers
 NUM_REPEATED = 4  # images of a request that asks about the same ones again
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels; a patch is 14 x 14 of them, a token four patches."""
+
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,19 @@ class Load:
     workload: Callable[[int], WorkloadSpec]
     num_images: int  # of a request
     row_of: Callable[[RequestRecord], float]
+
+    def record(self, side: str, outcome: Outcome, num_encoded: int) -> None:
+        """What came of one run."""
+        for request in outcome.records:
+            cell = self.sheet.cell(self.row_of(request), side)
+            if request.is_success and request.ttft_s is not None:
+                cell.ttft_s.append(request.ttft_s)
+            else:
+                cell.num_failed += 1
+        count = self.sheet.count(side)
+        count.num_asked += self.num_images * len(outcome.records)
+        count.num_encoded += num_encoded
+        self.sheet.invalid += [f"{side}: {reason}" for reason in outcome.validity.reasons]
 
 
 def one_at_a_time(sheet: Sheet, picture: Picture, num_images: int, num_requests: int) -> Load:

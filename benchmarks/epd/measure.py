@@ -78,22 +78,8 @@ async def in_turns(running: Sequence[Running], loads: Sequence[Load], num_rounds
             for one in running[:: -1 if (number + index) % 2 else 1]:
                 before = await one.num_encoded()
                 outcome = await asyncio.to_thread(_play, one, load, 1000 * number + index)
-                record(load, one.name, outcome, await one.num_encoded() - before)
+                load.record(one.name, outcome, await one.num_encoded() - before)
 
 
 def _play(one: Running, load: Load, seed: int) -> Outcome:
     return one.target.run(load.workload(seed), lambda now_s, reading: None)
-
-
-def record(load: Load, name: str, outcome: Outcome, num_encoded: int) -> None:
-    """Into the load's sheet."""
-    for request in outcome.records:
-        cell = load.sheet.cell(load.row_of(request), name)
-        if request.is_success and request.ttft_s is not None:
-            cell.ttft_s.append(request.ttft_s)
-        else:
-            cell.num_failed += 1
-    count = load.sheet.count(name)
-    count.num_asked += load.num_images * len(outcome.records)
-    count.num_encoded += num_encoded
-    load.sheet.invalid += [f"{name}: {reason}" for reason in outcome.validity.reasons]

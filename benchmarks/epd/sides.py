@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.epd.loads import Picture
 from tests.integration.image_models import served_oracle
 from tests.seeing_gateway import TEMPLATE, placeholder_id, seeing_vocabulary
 
@@ -28,14 +29,6 @@ REAL_VISION = {
 MAX_CONTEXT_TOKENS = 16384
 MIN_PIXELS, MAX_PIXELS = 56 * 56, 1280 * 28 * 28  # as the released models have it
 PREPROCESSOR = "preprocessor_config.json"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Pixels; a patch is 14 x 14 of them, a token four patches."""
-
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
