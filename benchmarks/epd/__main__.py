@@ -93,9 +93,10 @@ class Run:
         Console(width=140).print(*map(as_text, sheets), sep="\n")
 
 
-async def measure(run: Run, parts: Sequence[str]) -> None:
+async def measure(run: Run, parts: Sequence[str], out: Path) -> None:
     for part in parts:
         await {"splits": run.splits, "paper": run.paper, "h200": run.h200, "real": run.real}[part]()
+        write(out, run)  # what is measured is kept, whatever comes
 
 
 def write(folder: Path, run: Run) -> None:
@@ -122,8 +123,7 @@ def main() -> None:
     print(machine.describe(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(given.rates, given.rounds, given.requests, given.seconds, Path(folder), given.split)
-        uvloop.run(measure(run, [part for part in PARTS if part in given.only]))
-    write(given.out, run)
+        uvloop.run(measure(run, [part for part in PARTS if part in given.only], given.out))
     print(given.out / "report.html")
 
 
