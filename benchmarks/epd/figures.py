@@ -50,7 +50,8 @@ class Sheet:
     sides: tuple[str, ...]
     rows: dict[float, dict[str, Cell]] = field(default_factory=dict)
     images: dict[str, Count] = field(default_factory=dict)
-    invalid: list[str] = field(default_factory=list)  # why runs measure the client too
+    num_runs: int = 0
+    invalid: list[str] = field(default_factory=list)  # runs that measured the client too, and why
 
     def cell(self, x: float, side: str) -> Cell:
         return self.rows.setdefault(x, {}).setdefault(side, Cell())
@@ -81,8 +82,16 @@ class Sheet:
             "images": {
                 side: {"asked": count.num_asked, "encoded": count.num_encoded} for side, count in self.images.items()
             },
+            "num_runs": self.num_runs,
             "invalid": self.invalid,
         }
+
+
+def doubt(sheet: Sheet) -> str:
+    """Nothing, where every run was valid. First tokens count from the sending, however late that was."""
+    if not sheet.invalid:
+        return ""
+    return f"In {len(sheet.invalid)} of {sheet.num_runs} runs the client was late, as in {sheet.invalid[0]}"
 
 
 def head(sheet: Sheet) -> list[str]:

@@ -43,7 +43,9 @@ class Load:
         count = self.sheet.count(side)
         count.num_asked += self.num_images * len(outcome.records)
         count.num_encoded += num_encoded
-        self.sheet.invalid += [f"{side}: {reason}" for reason in outcome.validity.reasons]
+        self.sheet.num_runs += 1
+        if outcome.validity.reasons:
+            self.sheet.invalid.append(f"{side}: {'; '.join(outcome.validity.reasons)}")
 
 
 def one_at_a_time(sheet: Sheet, picture: Picture, num_images: int, num_requests: int) -> Load:
