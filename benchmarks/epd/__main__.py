@@ -67,7 +67,7 @@ class Run:
             loads.append(open_loop(queue, PAPER.picture, NUM_IMAGES_AT_RATES, rate, self.duration_s))
         for are_words_first, cached in ((True, "the embeddings"), (False, "the prompt's beginning, KV and all")):
             title = f"The same four images again, one request at a time: {cached} are cached"
-            sheet = Sheet(title, PAPER.source, "th request", self.sides)
+            sheet = Sheet(title, PAPER.source, "request no.", self.sides)
             loads.append(again(sheet, PAPER.picture, are_words_first, NUM_TIMES_AGAIN))
         await self._measure(PAPER, loads)
 

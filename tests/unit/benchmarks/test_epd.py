@@ -62,22 +62,30 @@ def test_runs_are_gathered_by_row_with_what_was_encoded() -> None:
     assert {x: len(made.cell(x, "ours").ttft_s) for x in made.rows} == {1.0: 1, 2.0: 1}
     assert made.cell(2.0, "ours").num_failed == 1
     assert images_line(made) == "ours: 4 encoded of 12 images"
-    assert made.invalid == ["ours: it was late"]
+    assert (made.num_runs, made.invalid) == (1, ["ours: it was late"])
 
 
 def test_the_report_draws_every_sheet_and_says_what_is_invalid() -> None:
     made = sheet()
-    made.invalid += ["ours: late", "ours: late"]
+    made.num_runs, made.invalid = 3, ["ours: late", "theirs: late too"]
     html = as_page([made], ["a machine"])
     found = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', html)]
     assert found == json.loads(json.dumps(charts(made)))
     assert found[1]["series"][0]["points"] == [[1.0, 1.0], [8.0, 3.0]]
     assert "Images &lt;per&gt; request" in html and "a machine" in html
-    assert html.count("Invalid: ours: late.") == 1
+    late = "In 2 of 3 runs the client was late, as in ours: late"
+    assert late in html
     console = Console(width=140)
     with console.capture() as captured:
         console.print(as_text(made))
-    assert "ours p50" in captured.get() and "INVALID: ours: late." in captured.get()
+    assert "ours p50" in captured.get() and late in captured.get()
+
+
+def test_one_row_is_drawn_as_points() -> None:
+    made = Sheet("t", "n", "images", ("ours", "theirs"))
+    made.cell(1, "ours").ttft_s.append(0.1)
+    [chart] = charts(made)
+    assert [series["kind"] for series in chart["series"]] == ["points"] * 4
 
 
 def pictures(load: Any, seed: int = 3) -> list[tuple[str, ...]]:
