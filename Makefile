@@ -8,7 +8,8 @@ SOURCES := services kernels loadgen tools tests $(wildcard benchmarks training)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-unit format proto chart lock bench simulate headlines calibrate metrics dashboards train-builtin clean
+.PHONY: help setup serve test test-unit format proto chart lock bench bench-epd simulate headlines calibrate metrics dashboards
+.PHONY: train-builtin clean
 .PHONY: check check-style check-types check-imports check-sizes check-proto check-metrics check-dashboards check-chart
 
 help: ## show this
@@ -96,6 +97,9 @@ lock: setup ## pin what the images install; TORCH_WHEELS=URL: where torch's CPU 
 
 bench: setup ## speed of engine, transfer and gateway, beside what bounds them
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-epd: setup ## first tokens of requests with images, with and without encoders of their own; takes twenty minutes
+	$(BIN)/python -m benchmarks.epd $(ARGS)
 
 simulate: setup ## a cluster in virtual time; ARGS="scenarios/colocated.yaml --svg plot.svg" and the like
 	$(BIN)/penstock simulate $(or $(ARGS),scenarios/disaggregated.yaml)

@@ -3,11 +3,27 @@
 import base64
 import struct
 import zlib
+from functools import lru_cache
 from random import Random
 
+from penstock_loadgen.sessions import Session
+
 _CELL = 14  # pixels: one patch of a usual vision tower, so that neighbouring patches differ
+_MAX_KEPT = 64  # pictures of a pool come again
 
 
+def data_urls(session: Session, seed: int) -> tuple[str, ...]:
+    """The pictures of a session, in order: the same seed and number give the same ones. Milliseconds for each."""
+    spec, number = session.traffic_class.images, session.number
+    indices: list[int] = list(range(session.turns[0].num_images))
+    mark = f"{number} "
+    if spec.pool:
+        indices = sorted(Random(f"{seed} images {number}").sample(range(spec.pool), len(indices)))
+        mark = "pool "
+    return tuple(data_url(f"{seed} {mark}{index}", spec.width, spec.height) for index in indices)
+
+
+@lru_cache(maxsize=_MAX_KEPT)
 def data_url(key: str, width: int, height: int) -> str:
     """A chequered picture determined by `key`."""
     return "data:image/png;base64," + base64.b64encode(png(key, width, height)).decode()

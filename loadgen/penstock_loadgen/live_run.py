@@ -14,7 +14,7 @@ from penstock_loadgen.exchange import CONNECT, Exchange
 from penstock_loadgen.http_client import TIMEOUT_S, StreamingClient
 from penstock_loadgen.meter import Meter
 from penstock_loadgen.record import RequestRecord
-from penstock_loadgen.request_writer import RequestWriter
+from penstock_loadgen.request_writer import RequestWriter, Told
 from penstock_loadgen.sessions import Session
 from penstock_loadgen.workload import WorkloadSpec
 
@@ -83,7 +83,7 @@ class LiveRun:
 
     async def _open(self, sessions: Iterator[Session]) -> None:
         for session in sessions:
-            first = self._first_request(session)  # made before it is due
+            first = await self._first_request(session)  # made before it is due
             await self._sleep_until(session.due_s)
             self._start(self._play(session, first, session.due_s))
 
@@ -94,7 +94,7 @@ class LiveRun:
             for session in sessions:  # shared by all: each takes the next
                 if self._now_s() >= self._workload.duration_s:
                     return
-                await self._play(session, self._first_request(session), self._now_s())
+                await self._play(session, await self._first_request(session), self._now_s())
 
         for _ in range(num_at_once):
             self._start(one_after_another())
@@ -123,23 +123,25 @@ class LiveRun:
 
     # --- what -------------------------------------------------------------------------------------------------------
 
-    def _first_request(self, session: Session) -> tuple[bytes, list[str]]:
-        """With what is said in it."""
-        said = [self._writer.words_of(session, 0)]
-        return self._writer.request(self._client, session, 0, said), said
+    async def _first_request(self, session: Session) -> tuple[bytes, Told]:
+        """With what is told in it. Pictures are drawn in a thread: other answers are being read meanwhile."""
+        told = Told([self._writer.words_of(session, 0)])
+        if session.turns[0].num_images:
+            told.pictures = await asyncio.to_thread(self._writer.pictures_of, session)
+        return self._writer.request(self._client, session, 0, told), told
 
-    async def _play(self, session: Session, first: tuple[bytes, list[str]], due_s: float) -> None:
-        data, said = first
+    async def _play(self, session: Session, first: tuple[bytes, Told], due_s: float) -> None:
+        data, told = first
         for index in range(len(session.turns)):
             if index:
                 due_s = self._now_s() + session.turns[index].think_s
-                said.append(self._writer.words_of(session, index))
-                data = self._writer.request(self._client, session, index, said)
+                told.said.append(self._writer.words_of(session, index))
+                data = self._writer.request(self._client, session, index, told)
                 await asyncio.sleep(max(0.0, due_s - self._now_s()))
             exchange = await self._ask(session, index, data, due_s)
             if not exchange.is_whole:
                 return  # nobody answers somebody who was not heard out
-            said.append(exchange.text)
+            told.said.append(exchange.text)
 
     async def _ask(self, session: Session, turn_index: int, data: bytes, due_s: float) -> Exchange:
         sent_s = self._now_s()

@@ -1,6 +1,7 @@
 """A turn as it is put to an endpoint: HTTP head and JSON body in bytes, made before the moment they are due."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -8,15 +9,23 @@ import orjson
 from penstock.core.timeline import Slo
 from penstock_loadgen.endpoint import COMPLETIONS, PATHS, EndpointSpec
 from penstock_loadgen.http_client import StreamingClient
-from penstock_loadgen.images import data_url
+from penstock_loadgen.images import data_urls
 from penstock_loadgen.prompts import PromptWriter
-from penstock_loadgen.sessions import Session
+from penstock_loadgen.sessions import BEFORE, Session
 from penstock_loadgen.workload import WorkloadSpec
 
 SESSION_HEADER = "x-session-id"
 PRIORITY_HEADER = "x-penstock-priority"
 TENANT_HEADER = "x-tenant-id"
 TTFT_HEADER, TPOT_HEADER = "x-llm-d-slo-ttft-ms", "x-llm-d-slo-tpot-ms"  # milliseconds: the ecosystem fixed the names
+
+
+@dataclass(slots=True)
+class Told:
+    """What a session has come to: question, answer, question ..., and the pictures of its first turn."""
+
+    said: list[str]
+    pictures: tuple[str, ...] = ()  # data URLs
 
 
 class RequestWriter:
@@ -31,12 +40,16 @@ class RequestWriter:
         """What the user says in this turn; with the answers, later turns need it again."""
         return self._writer.turn(session, turn_index)
 
-    def request(self, client: StreamingClient, session: Session, turn_index: int, said: Sequence[str]) -> bytes:
-        """Head and body; `said` is question, answer, question ... up to what is said now."""
-        body = self._body(session, turn_index, said)
+    def pictures_of(self, session: Session) -> tuple[str, ...]:
+        """As data URLs. Takes milliseconds for each, in a thread if need be."""
+        return data_urls(session, self._workload.seed)
+
+    def request(self, client: StreamingClient, session: Session, turn_index: int, told: Told) -> bytes:
+        """Head and body; what is said now is the last of what was told."""
+        body = self._body(session, turn_index, told)
         return client.head("POST", PATHS[self._spec.api], len(body), self._headers(session)) + body
 
-    def _body(self, session: Session, turn_index: int, said: Sequence[str]) -> bytes:
+    def _body(self, session: Session, turn_index: int, told: Told) -> bytes:
         turn = session.turns[turn_index]
         body: dict[str, Any] = {
             "model": self._spec.model,
@@ -49,29 +62,10 @@ class RequestWriter:
             body["ignore_eos"] = True
         system = self._writer.system_prompt(session)
         if self._spec.api == COMPLETIONS:
-            body["prompt"] = "\n".join((system, *said) if system else said)
+            body["prompt"] = "\n".join((system, *told.said) if system else told.said)
         else:
-            body["messages"] = self._messages(session, system, said)
+            body["messages"] = _messages(system, told, session.traffic_class.images.place == BEFORE)
         return orjson.dumps({**body, **session.traffic_class.body})
-
-    def _messages(self, session: Session, system: str, said: Sequence[str]) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-        for index, text in enumerate(said):
-            content: Any = text
-            if index == 0 and session.turns[0].num_images:
-                content = [*self._images(session), {"type": "text", "text": text}]
-            messages.append({"role": "assistant" if index % 2 else "user", "content": content})
-        return messages
-
-    def _images(self, session: Session) -> list[dict[str, Any]]:
-        images = session.traffic_class.images
-        return [
-            {
-                "type": "image_url",
-                "image_url": {"url": data_url(f"{session.number} {index}", images.width, images.height)},
-            }
-            for index in range(session.turns[0].num_images)
-        ]
 
     def _headers(self, session: Session) -> Mapping[str, str]:
         traffic_class = session.traffic_class
@@ -91,3 +85,15 @@ class RequestWriter:
         if slo.tpot_s < float("inf"):
             headers[TPOT_HEADER] = f"{slo.tpot_s * 1000:g}"
         return headers | {name: str(value) for name, value in traffic_class.headers.items()}
+
+
+def _messages(system: str, told: Told, are_pictures_first: bool) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for index, text in enumerate(told.said):
+        content: Any = text
+        if index == 0 and told.pictures:
+            pictures = [{"type": "image_url", "image_url": {"url": url}} for url in told.pictures]
+            words = {"type": "text", "text": text}
+            content = [*pictures, words] if are_pictures_first else [words, *pictures]
+        messages.append({"role": "assistant" if index % 2 else "user", "content": content})
+    return messages

@@ -13,6 +13,8 @@ from penstock.core.timeline import Slo
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.texts import TextSpec
 
+BEFORE, AFTER = "before", "after"
+
 
 @dataclass(frozen=True, slots=True)
 class TurnSpec:
@@ -41,11 +43,25 @@ class CancelSpec:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """`count` images go with the first turn; each has a content of its own."""
+    """`count` images go with the first turn, of so many pixels.
+
+    Each has a content of its own; with a `pool`, those of a session are different ones of `pool` pictures, drawn from
+    the seed and shown in the pool's order, so that others show them again. `place`: before or after the turn's words.
+    """
 
     count: int = 0
     width: int = 336
     height: int = 336
+    pool: int = 0
+    place: str = BEFORE
+
+    def __post_init__(self) -> None:
+        if self.count < 0 or min(self.width, self.height) < 1:
+            raise InvalidSettings("images", f"{self.count} of {self.width} x {self.height}", "no picture is that small")
+        if self.pool and self.pool < self.count:
+            raise InvalidSettings("images.pool", self.pool, f"a session shows {self.count} different ones of it")
+        if self.place not in (BEFORE, AFTER):
+            raise InvalidSettings("images.place", self.place, f"must be {BEFORE} or {AFTER} (the words)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from penstock_loadgen.processes import LivePlan, Loaders, OnReading
 from penstock_loadgen.record import RequestRecord
 from penstock_loadgen.simulated_run import play
 from penstock_loadgen.validity import MAX_LATENESS_S, Validity, judge
-from penstock_loadgen.workload import WorkloadSpec
+from penstock_loadgen.workload import WorkloadSpec, refuse_unsendable_images
 
 _SIMULATED_READING_STEP = 200  # requests: to look more often costs more than to simulate
 
@@ -56,6 +56,7 @@ class LiveTarget:
 
     def run(self, workload: WorkloadSpec, on_reading: OnReading) -> Outcome:
         """Play the workload; returns when every request has ended."""
+        refuse_unsendable_images(workload, self.endpoint.api)
         loaders = Loaders(LivePlan(self.endpoint, workload, self.calibration, self.patience, self.num_processes))
         watch = ClusterWatch(self.endpoint, time.monotonic)
         try:

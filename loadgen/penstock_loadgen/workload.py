@@ -14,6 +14,7 @@ from penstock.simulator.workload import RequestSpec
 from penstock_loadgen.arrivals import ArrivalSpec, arrival_times
 from penstock_loadgen.class_traffic import cancel_after_tokens, turns_of
 from penstock_loadgen.conversations import ConversationsSpec, conversations
+from penstock_loadgen.endpoint import CHAT
 from penstock_loadgen.lengths import LengthSpec
 from penstock_loadgen.sessions import Session, TrafficClass, Turn
 from penstock_loadgen.simulated_images import SimulatedImageSpec, with_images
@@ -120,6 +121,14 @@ def _sessions(spec: WorkloadSpec) -> Iterator[Session]:
     found = _recorded(spec) if spec.trace else _drawn(spec)
     found = islice(found, spec.num_requests or None)
     return takewhile(lambda session: session.due_s < spec.duration_s, found)
+
+
+def refuse_unsendable_images(spec: WorkloadSpec, api: str) -> None:
+    """For live endpoints: only messages have places for images."""
+    for one in spec.mix:
+        if one.images.count and api != CHAT:
+            key = f"workload.classes.{one.name}.images"
+            raise InvalidSettings(key, one.images.count, f"go with --api {CHAT} only")
 
 
 def refuse_class_images(spec: WorkloadSpec) -> None:

@@ -1,7 +1,8 @@
 """Random checkpoints of models that take images, saved by transformers, and pictures to show them."""
 
 import io
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from penstock.core.image_size import Grid, count_tokens, grid_of, smart_resize
 from penstock.core.images import ImageSpan
+from tests.seeing_gateway import TEMPLATE, placeholder_id, seeing_vocabulary
 
 IMAGE_TOKEN, START_TOKEN, END_TOKEN, VOCAB_SIZE = 5, 3, 4, 193
 PATCH_SIZE, MERGE_SIZE = 14, 2
@@ -46,14 +48,24 @@ VISION: dict[str, Any] = {
 
 
 class VisionOracle:
-    """A random Qwen2.5-VL of transformers, and its own folder. `image_token` lies between those of start and end."""
+    """A random Qwen2.5-VL of transformers, and its own folder. `image_token` lies between those of start and end.
 
-    def __init__(self, folder: Path, max_shard_size: str = "1GB", image_token: int | None = None, **text: Any) -> None:
+    vision: over VISION; text: over TEXT
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        max_shard_size: str = "1GB",
+        image_token: int | None = None,
+        vision: Mapping[str, Any] | None = None,
+        **text: Any,
+    ) -> None:
         self._image_token = IMAGE_TOKEN if image_token is None else image_token
         torch.manual_seed(7)
         config = Qwen2_5_VLConfig(
             text_config=TEXT | text,
-            vision_config=VISION,
+            vision_config=VISION | dict(vision or {}),
             image_token_id=self._image_token,
             vision_start_token_id=START_TOKEN if image_token is None else image_token - 1,
             vision_end_token_id=END_TOKEN if image_token is None else image_token + 1,
@@ -98,6 +110,16 @@ class VisionOracle:
 
     def _images(self, images: Sequence[Image.Image]) -> dict[str, Tensor]:
         return dict(self.processor(list(images), return_tensors="pt")) if images else {}
+
+
+def served_oracle(folder: Path, vision: Mapping[str, Any] | None = None, **text: Any) -> VisionOracle:
+    """With a tokenizer and a chat template in its folder, so that workers and gateways can serve it."""
+    vocabulary = seeing_vocabulary()
+    size = vocabulary.get_vocab_size()
+    made = VisionOracle(folder, image_token=placeholder_id(), vision=vision, vocab_size=size, **text)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+    vocabulary.save(str(folder / "tokenizer.json"))
+    return made
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

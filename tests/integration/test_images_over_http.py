@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -13,10 +12,10 @@ from PIL import Image
 
 from penstock.core.errors import WorkerLost
 from penstock.wire.control_messages import Holdings
-from tests.integration.image_models import VisionOracle, picture, png
+from tests.integration.image_models import VisionOracle, picture, png, served_oracle
 from tests.integration.system import System, running_group, running_system
 from tests.integration.test_tokens_over_http import TRANSPORT_FLAGS, transports_in_use
-from tests.seeing_gateway import TEMPLATE, data_url, image_part, placeholder_id, seeing_vocabulary, text_part, user
+from tests.seeing_gateway import data_url, image_part, text_part, user
 
 NUM_TOKENS = 8
 SMALL, WIDE, HIGH = picture(60, 60), picture(190, 60, 1), picture(60, 150, 2)
@@ -33,12 +32,7 @@ _group_numbers = count()
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> VisionOracle:
     """A folder that workers and gateways can serve."""
-    folder = tmp_path_factory.mktemp("models") / "seeing"
-    vocabulary = seeing_vocabulary()
-    made = VisionOracle(folder, image_token=placeholder_id(), vocab_size=vocabulary.get_vocab_size())
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
-    vocabulary.save(str(folder / "tokenizer.json"))
-    return made
+    return served_oracle(tmp_path_factory.mktemp("models") / "seeing")
 
 
 def message(parts: list[Image.Image | str]) -> dict[str, Any]:

@@ -36,13 +36,13 @@ def timelines(trial: Trial) -> list[Chart]:
     marks = [{"x": event.time_s, "text": event.what} for event in trial.outcome.history.events]
     slo = records[0].slo if all(record.slo == records[0].slo for record in records) else None
     charts = [
-        _chart("Requests per second", _TIME, {"unit": "requests/s"}, _rates(records, bucket_s)),
+        plot("Requests per second", _TIME, {"unit": "requests/s"}, _rates(records, bucket_s)),
         _latency_over_time("TTFT", records, lambda record: record.ttft_s, bucket_s, slo.ttft_s if slo else None),
         _latency_over_time(
             "TPOT", records, lambda record: record.timeline.tpot_s, bucket_s, slo.tpot_s if slo else None
         ),
-        _chart("Tokens per second", _TIME, {"unit": "tokens/s"}, [_line("output tokens", _tokens(records, bucket_s))]),
-        _chart("Requests in flight", _TIME, {"unit": "requests"}, [_line("in flight", _in_flight(records), "step")]),
+        plot("Tokens per second", _TIME, {"unit": "tokens/s"}, [line("output tokens", _tokens(records, bucket_s))]),
+        plot("Requests in flight", _TIME, {"unit": "requests"}, [line("in flight", _in_flight(records), "step")]),
     ]
     time = {**_TIME, "min": 0.0, "max": _short(max(record.ended_s for record in records))}
     return [{**chart, "x": time, "marks": marks} for chart in charts]
@@ -53,11 +53,11 @@ def distributions(trials: Sequence[Trial]) -> list[Chart]:
     groups = _groups(trials)
     charts = []
     for name, label in LATENCIES.items():
-        series = [_line(group, _cdf(_values(records, name))) for group, records in groups.items()]
+        series = [line(group, _cdf(_values(records, name))) for group, records in groups.items()]
         series = [one for one in series if one["points"]]
         if series:
             share = "gaps" if name == "itl_s" else "requests"
-            charts.append(_chart(f"{label}: share of {share} within", _span(series), {"unit": "%", "max": 100}, series))
+            charts.append(plot(f"{label}: share of {share} within", _span(series), {"unit": "%", "max": 100}, series))
     return charts
 
 
@@ -75,26 +75,28 @@ def pools(history: ClusterHistory) -> list[Chart]:
     charts = []
     for title, unit, figure in figures:
         series = [
-            _line(role, [[point.time_s, figure(point)] for point in _thinned(points, MAX_BUCKETS * 4)], "step")
+            line(role, [[point.time_s, figure(point)] for point in _thinned(points, MAX_BUCKETS * 4)], "step")
             for role, points in history.pools.items()
         ]
-        charts.append({**_chart(title, _TIME, {"unit": unit}, series), "marks": marks})
+        charts.append({**plot(title, _TIME, {"unit": unit}, series), "marks": marks})
     return charts
 
 
 def goodput(found: GoodputFound, unit: str) -> Chart:
     """What each rate attained."""
     points = [[probe.rate, 100 * probe.attained] for probe in found.probes]
-    series = [_line("attained", points), _line("tried", points, "points")]
-    chart = _chart("Objectives attained at each rate", {"unit": unit}, {"unit": "%", "max": 100}, series)
+    series = [line("attained", points), line("tried", points, "points")]
+    chart = plot("Objectives attained at each rate", {"unit": unit}, {"unit": "%", "max": 100}, series)
     return {**chart, "limit": 100 * found.goal}
 
 
-def _chart(title: str, x: dict[str, Any], y: dict[str, Any], series: list[dict[str, Any]]) -> Chart:
+def plot(title: str, x: dict[str, Any], y: dict[str, Any], series: list[dict[str, Any]]) -> Chart:
+    """Without marks and limit."""
     return {"title": title, "x": x, "y": y, "series": series, "marks": [], "limit": None}
 
 
-def _line(name: str, points: Points, kind: str = "line") -> dict[str, Any]:
+def line(name: str, points: Points, kind: str = "line") -> dict[str, Any]:
+    """A series."""
     return {"name": name, "kind": kind, "points": [[_short(x), _short(y)] for x, y in points]}
 
 
@@ -129,8 +131,8 @@ def _rates(records: Sequence[RequestRecord], bucket_s: float) -> list[dict[str, 
         "failed": [record.ended_s for record in records if record.is_failed],
         "given up on purpose": [record.ended_s for record in records if not (record.is_success or record.is_failed)],
     }
-    series = [_line("sent", _counts((record.sent_s for record in records), bucket_s, num_buckets))]
-    return series + [_line(name, _counts(times, bucket_s, num_buckets)) for name, times in ended.items() if times]
+    series = [line("sent", _counts((record.sent_s for record in records), bucket_s, num_buckets))]
+    return series + [line(name, _counts(times, bucket_s, num_buckets)) for name, times in ended.items() if times]
 
 
 def _tokens(records: Sequence[RequestRecord], bucket_s: float) -> Points:
@@ -159,11 +161,11 @@ def _latency_over_time(
     buckets: dict[int, list[float]] = {}
     for sent_s, value in pairs:
         buckets.setdefault(int(sent_s / bucket_s), []).append(value)
-    series = [_line("each request", [list(pair) for pair in _thinned(pairs, MAX_SCATTER_POINTS)], "points")]
+    series = [line("each request", [list(pair) for pair in _thinned(pairs, MAX_SCATTER_POINTS)], "points")]
     for name, fraction in (("p50", 0.5), ("p99", 0.99)):
         points = [[(at + 0.5) * bucket_s, percentile(sorted(buckets[at]), fraction)] for at in sorted(buckets)]
-        series.append(_line(name, points))
-    chart = _chart(f"{label} by time of sending", _TIME, {"unit": "ms"}, series)
+        series.append(line(name, points))
+    chart = plot(f"{label} by time of sending", _TIME, {"unit": "ms"}, series)
     is_bounded = limit_s is not None and limit_s < float("inf")
     return {**chart, "limit": limit_s * _MS if is_bounded and limit_s is not None else None}
 

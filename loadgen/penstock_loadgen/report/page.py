@@ -3,15 +3,13 @@
 import json
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from typing import Any
 
 from penstock.core.timeline import Summary
 from penstock_loadgen.experiment import Experiment, Trial
 from penstock_loadgen.report import charts
+from penstock_loadgen.report.parts import document, number, section, table
 from penstock_loadgen.summary import LATENCIES, QUANTILES, RunSummary, shown
 
-_PACKAGE = "penstock_loadgen.report"
 _COLUMNS = ("mean", *QUANTILES, "max")
 
 
@@ -22,24 +20,14 @@ def page(experiment: Experiment, trials: Sequence[Trial]) -> str:
         _header(experiment),
         _verdict(experiment),
         _tiles(shown.repeat.summary),
-        _section("Goodput", [charts.goodput(experiment.goodput, experiment.rate_unit)] if experiment.goodput else []),
-        _section(_over_time_title(trials), charts.timelines(shown), _events(shown)),
-        _section("The target, as it saw itself", charts.pools(shown.outcome.history)),
-        _section("Latencies", charts.distributions(trials), _latency_table(shown.repeat.summary)),
+        section("Goodput", [charts.goodput(experiment.goodput, experiment.rate_unit)] if experiment.goodput else []),
+        section(_over_time_title(trials), charts.timelines(shown), _events(shown)),
+        section("The target, as it saw itself", charts.pools(shown.outcome.history)),
+        section("Latencies", charts.distributions(trials), _latency_table(shown.repeat.summary)),
         _tables(experiment, shown),
         _workload(experiment),
     ]
-    return (
-        _resource("page.html")
-        .replace("{{title}}", escape(experiment.name))
-        .replace("{{style}}", _resource("style.css"))
-        .replace("{{script}}", _resource("chart.js"))
-        .replace("{{body}}", "\n".join(filter(None, sections)))
-    )
-
-
-def _resource(name: str) -> str:
-    return (files(_PACKAGE) / name).read_text(encoding="utf8")
+    return document(experiment.name, sections)
 
 
 def _header(experiment: Experiment) -> str:
@@ -73,14 +61,14 @@ def _verdict(experiment: Experiment) -> str:
 def _tiles(summary: RunSummary) -> str:
     def latency(name: str, quantile: str) -> str:
         values = summary.latencies[name]
-        return "-" if values is None else f"{_number(getattr(values, quantile) * 1e3)} ms"
+        return "-" if values is None else f"{number(getattr(values, quantile) * 1e3)} ms"
 
     tiles = [
-        ("finished", f"{_number(summary.requests_per_s)}/s", f"of {_number(summary.sent_per_s)}/s sent"),
-        ("tokens out", f"{_number(summary.output_tokens_per_s)}/s", f"{_number(summary.prompt_tokens_per_s)}/s in"),
+        ("finished", f"{number(summary.requests_per_s)}/s", f"of {number(summary.sent_per_s)}/s sent"),
+        ("tokens out", f"{number(summary.output_tokens_per_s)}/s", f"{number(summary.prompt_tokens_per_s)}/s in"),
         ("TTFT p50", latency("ttft_s", "p50"), f"p99 {latency('ttft_s', 'p99')}"),
         ("TPOT p50", latency("tpot_s", "p50"), f"p99 {latency('tpot_s', 'p99')}"),
-        ("objectives met", f"{summary.attainment:.1%}", f"goodput {_number(summary.goodput)}/s"),
+        ("objectives met", f"{summary.attainment:.1%}", f"goodput {number(summary.goodput)}/s"),
         ("failed", str(summary.num_failed), f"of {summary.num_requests}"),
     ]
     cells = (
@@ -93,21 +81,6 @@ def _over_time_title(trials: Sequence[Trial]) -> str:
     return "Over time" if len(trials) == 1 else f"Over time (run 1 of {len(trials)})"
 
 
-def _section(title: str, shown: Sequence[charts.Chart], more: str = "") -> str:
-    if not shown:
-        return ""
-    figures = "".join(
-        f'<figure><figcaption>{escape(chart["title"])}</figcaption><div class="chart"></div>'
-        f'<script type="application/json">{_json(chart)}</script></figure>'
-        for chart in shown
-    )
-    return f'<section><h2>{escape(title)}</h2><div class="charts">{figures}</div>{more}</section>'
-
-
-def _json(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":")).replace("</", "<\\/")  # nothing in it may end the script element
-
-
 def _events(trial: Trial) -> str:
     events = trial.outcome.history.events
     items = "".join(f"<li><b>{event.time_s:.1f} s</b> {escape(event.what)}</li>" for event in events)
@@ -117,11 +90,11 @@ def _events(trial: Trial) -> str:
 def _latency_table(summary: RunSummary) -> str:
     rows = [(label, summary.latencies[name]) for name, label in LATENCIES.items()]
     body = [[label, *_milliseconds(values)] for label, values in rows if values is not None]
-    return _table("Latencies (ms)", ["", *_COLUMNS], body)
+    return table("Latencies (ms)", ["", *_COLUMNS], body)
 
 
 def _milliseconds(values: Summary) -> list[str]:
-    return [_number(getattr(values, column) * 1e3) for column in _COLUMNS]
+    return [number(getattr(values, column) * 1e3) for column in _COLUMNS]
 
 
 def _tables(experiment: Experiment, trial: Trial) -> str:
@@ -134,7 +107,7 @@ def _tables(experiment: Experiment, trial: Trial) -> str:
     if failures:
         sentences = {record.kind: record.error for record in reversed(trial.outcome.records) if record.is_failed}
         body = [[kind, str(count), sentences.get(kind, "")[:160]] for kind, count in failures.items()]
-        tables.append(_table("Failures", ["kind", "requests", "the first of them"], body))
+        tables.append(table("Failures", ["kind", "requests", "the first of them"], body))
     return f"<section><h2>Tables</h2>{''.join(tables)}</section>" if tables else ""
 
 
@@ -143,9 +116,9 @@ def _classes(classes: dict[str, RunSummary]) -> str:
     body = []
     for name, summary in classes.items():
         values = [(summary.latencies[key], quantile) for key in ("ttft_s", "tpot_s") for quantile in ("p50", "p99")]
-        cells = ["-" if value is None else _number(getattr(value, quantile) * 1e3) for value, quantile in values]
+        cells = ["-" if value is None else number(getattr(value, quantile) * 1e3) for value, quantile in values]
         body.append([name, str(summary.num_requests), str(summary.num_failed), *cells, f"{summary.attainment:.1%}"])
-    return _table("Classes (ms)", head, body)
+    return table("Classes (ms)", head, body)
 
 
 def _intervals(experiment: Experiment) -> str:
@@ -153,26 +126,10 @@ def _intervals(experiment: Experiment) -> str:
     for name, one in experiment.intervals.items():
         label, scale = shown(name)
         bounds = [value for value in (one.mean, one.low, one.high) if value is not None]
-        body.append([label, *(_number(value * scale) for value in bounds)])
-    return _table(f"Means of {len(experiment.repeats)} runs", ["", "mean", "95 % from", "to"], body)
-
-
-def _table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    return (
-        f'<h3>{escape(title)}</h3><div class="scroll"><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+        body.append([label, *(number(value * scale) for value in bounds)])
+    return table(f"Means of {len(experiment.repeats)} runs", ["", "mean", "95 % from", "to"], body)
 
 
 def _workload(experiment: Experiment) -> str:
     described = json.dumps(experiment.described_workload, indent=1, ensure_ascii=False)
     return f"<details><summary>The workload, in full</summary><pre>{escape(described)}</pre></details>"
-
-
-def _number(value: float) -> str:
-    """Three digits, or all of them before the point."""
-    if abs(value) >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:#.3g}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -167,6 +168,16 @@ async def test_objectives_priorities_keys_and_extras_are_sent(serve: Serve) -> N
     assert kinds == ["image_url", "image_url", "text"]
     first, second = body["messages"][0]["content"][:2]
     assert first["image_url"]["url"] != second["image_url"]["url"]
+
+
+async def test_pictures_stand_after_the_words_if_so_wanted_and_are_told_again_with_each_turn(serve: Serve) -> None:
+    server = await serve(Script())
+    spec = one_class(images=ImageSpec(2, 28, 28, place="after"), turns=TurnSpec(2, 2))
+    await played(server, replace(spec, num_requests=1))
+    first, second = server.requests
+    assert [part["type"] for part in first["messages"][0]["content"]] == ["text", "image_url", "image_url"]
+    assert second["messages"][0] == first["messages"][0]
+    assert [type(message["content"]) for message in second["messages"]] == [list, str, str]
 
 
 async def test_a_closed_loop_keeps_so_many_under_way(serve: Serve) -> None:

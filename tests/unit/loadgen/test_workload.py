@@ -10,10 +10,12 @@ import pytest
 from penstock.core.errors import InvalidSettings
 from penstock_loadgen.arrivals import ArrivalSpec
 from penstock_loadgen.conversations import ConversationsSpec
+from penstock_loadgen.endpoint import CHAT, COMPLETIONS
 from penstock_loadgen.lengths import LengthSpec, lengths
+from penstock_loadgen.sessions import ImageSpec, TrafficClass
 from penstock_loadgen.simulated_images import SimulatedImageSpec
 from penstock_loadgen.traces import TraceSpec, read_trace
-from penstock_loadgen.workload import WorkloadSpec, generate, sessions
+from penstock_loadgen.workload import WorkloadSpec, generate, refuse_unsendable_images, sessions
 
 
 def test_lognormal_lengths_have_their_means() -> None:
@@ -134,3 +136,7 @@ def test_images_add_their_tokens_to_every_prompt_and_are_refused_where_they_cann
     assert (pictured.num_images, pictured.num_patches) == (3, 300)
     with pytest.raises(InvalidSettings, match="images"):
         sessions(WorkloadSpec(images=images))
+    live = WorkloadSpec(classes=(TrafficClass(images=ImageSpec(1)),))
+    refuse_unsendable_images(live, CHAT)
+    with pytest.raises(InvalidSettings, match="--api chat"):
+        refuse_unsendable_images(live, COMPLETIONS)
