@@ -10,10 +10,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from penstock.cli.gateway_client import DEFAULT_URL
+from penstock.cli.gateway_client import API_KEY_HELP, DEFAULT_URL
 from penstock.core.errors import InvalidSettings
 from penstock.runtime import clock
-from penstock.runtime.settings import bench_api_key
+from penstock.runtime.settings import gateway_api_key
 from penstock_loadgen.endpoint import EndpointSpec
 from penstock_loadgen.questions.asking import Asking, Graded, TaskResult, ask_all, by_task
 from penstock_loadgen.questions.tasks import PICTURE_TASKS, TASKS, TEXT_TASKS
@@ -24,7 +24,7 @@ SHORTHANDS = {"all": tuple(TASKS), "text": tuple(TEXT_TASKS), "pictures": tuple(
 def main(argv: list[str]) -> int:
     """Run `penstock eval`; 1 when a task falls short of --at-least."""
     flags = _parser().parse_args(argv)
-    endpoint = EndpointSpec(flags.url, flags.api_key or bench_api_key(), flags.model)
+    endpoint = EndpointSpec(flags.url, flags.api_key or gateway_api_key(), flags.model)
     asking = Asking(endpoint, flags.questions, flags.concurrency, flags.timeout)
     graded = asyncio.run(ask_all(asking, _tasks(flags.tasks), clock.now_s))
     results = by_task(graded)
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("questions_of", choices=("builtin",), metavar="builtin", help="whose questions: those of the built-in model")
     add("--url", default=DEFAULT_URL, help="the endpoint (default: %(default)s)")
-    add("--api-key", default="", help="bearer token; better in PENSTOCK_API_KEY, which `ps` does not show")
+    add("--api-key", default="", help=API_KEY_HELP)
     add("--model", default="", help="default: the first one that the endpoint lists")
     add("--tasks", default="all", metavar="NAMES", help=f"some of {', '.join(TASKS)}; or text, pictures (default: all)")
     add("--questions", type=_count, default=50, metavar="N", help="of each task, always the same ones (default: 50)")
