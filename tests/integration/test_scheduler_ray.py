@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
+from penstock.cli.ports import free_port
 from penstock.core.errors import PenstockError
 from penstock.core.types import Role, RouteQuery, WorkerRef, WorkerState
 from penstock.runtime import clock, rpc
@@ -39,19 +39,11 @@ START_S = 60.0  # a busy two-core machine; it takes 4 s on an idle one
 WORKERS = ("p0", Role.PREFILL), ("d0", Role.DECODE)
 
 
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
-
-
 class Scheduler:
     """One scheduler process at a time, always on the same ports."""
 
     def __init__(self) -> None:
-        self.port, self.router_port = free_ports(2)
+        self.port, self.router_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes]
 
     @property
