@@ -13,13 +13,14 @@ from random import Random
 
 import torch
 
+from penstock.engine.tiny.tokenizer import write_tokenizer
 from penstock_loadgen.questions.tasks import TASKS
 from training.evaluate import num_right
 from training.examples import Reader
 from training.loop import Trainer
 from training.model import MAX_CONTEXT_TOKENS, new_model, write_model
 from training.peers import Peers, run_together
-from training.tokenizer import train_tokenizer, write_tokenizer
+from training.tokenizer import CHAT_TEMPLATE, train_tokenizer
 
 LOG_STEPS = 50
 SAVE_S = 300.0
@@ -42,7 +43,7 @@ def train(folder: Path, minutes: float, seed: int, peers: Peers) -> None:
     if peers.is_first:
         if is_resumed:
             _say(f"goes on after {trainer.elapsed_s / 60:.1f} minutes and {trainer.num_steps} steps")
-        write_tokenizer(tokenizer, folder, MAX_CONTEXT_TOKENS)
+        write_tokenizer(tokenizer, folder, MAX_CONTEXT_TOKENS, CHAT_TEMPLATE)
     log, saved_s = Log(trainer), trainer.elapsed_s
     for loss in trainer.run():
         if not peers.is_first:

@@ -7,12 +7,13 @@ from random import Random
 import numpy as np
 from tokenizers import Tokenizer
 
+from penstock.engine.tiny.tokenizer import TURN_END, TURN_START
 from penstock_loadgen.questions.dialogue import Dialogue, Part
 from penstock_loadgen.questions.drawing import draw
 from penstock_loadgen.questions.scenes import Scene
 from penstock_loadgen.questions.words import DIGITS
 from training.pixels import MERGE_SIZE, Grid, Patches, patches_of
-from training.tokenizer import IMAGE_PAD, TURN_END, TURN_START, VISION_END, VISION_START
+from training.tokenizer import IMAGE_PAD, VISION_END, VISION_START
 
 STORY_WEIGHT = 0.15  # most of a story is drawn at random and cannot be learned
 _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "middle", "right")

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from penstock.engine.tiny.tokenizer import TURN_END
 from training.pixels import MAX_PIXELS, MEAN, MERGE_SIZE, MIN_PIXELS, PATCH_SIZE, STD, TEMPORAL_PATCH_SIZE
-from training.tokenizer import SPECIAL_TOKENS, TURN_END, VOCAB_SIZE
+from training.tokenizer import SPECIAL_TOKENS, VOCAB_SIZE
 
 MAX_CONTEXT_TOKENS = 8192
 _ID = {token: index for index, token in enumerate(SPECIAL_TOKENS)}

@@ -1,17 +1,15 @@
 """The built-in model's tokenizer: byte-level BPE, trained on what the generator says. Every digit is a token,
 the first of a number together with the space before it: less lies between a key and its code."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from penstock.engine.tiny.tokenizer import END_OF_TEXT, TURN_END, TURN_START
 from penstock_loadgen.questions.tasks import TASKS
 
 VOCAB_SIZE = 1024
-END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END, VISION_START, VISION_END, IMAGE_PAD, VIDEO_PAD)  # ids 0 to 6
 _DIALOGUES_PER_TASK = 400
@@ -48,22 +46,6 @@ def train_tokenizer() -> Tokenizer:
     )
     tokenizer.train_from_iterator(_corpus(), trainer)
     return tokenizer
-
-
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_context_tokens: int) -> None:
-    """tokenizer.json, and tokenizer_config.json with the chat template."""
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": max_context_tokens,
-        "bos_token": None,
-        "eos_token": TURN_END,
-        "pad_token": END_OF_TEXT,
-        "unk_token": None,
-        "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf8")
 
 
 def _corpus() -> Iterator[str]:

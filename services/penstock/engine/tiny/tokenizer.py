@@ -33,7 +33,9 @@ def train_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_context_tokens: int) -> None:
+def write_tokenizer(
+    tokenizer: Tokenizer, folder: Path, max_context_tokens: int, chat_template: str = CHAT_TEMPLATE
+) -> None:
     """tokenizer.json, and tokenizer_config.json with the chat template."""
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
@@ -44,6 +46,6 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_context_tokens: int)
         "pad_token": END_OF_TEXT,
         "unk_token": None,
         "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf8")
