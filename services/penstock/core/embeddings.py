@@ -6,7 +6,7 @@
                                                   '--- the sequence leaves this worker: pages are free, or stay cached
 
 Pages are blocks of a `BlockPool`; an image's are known by its content hash, all of them or none. While somebody writes
-to them they are lent to him: should the sequence leave meanwhile, they are free only when he has given them back.
+to them they are lent: should the sequence leave meanwhile, they are free only when they have been given back.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ class EmbeddingBook:
     def lend(self, sequence: Sequence, index: int, on_recall: Callable[[], None]) -> Loan:
         """The pages of a wanted image, to write to until `give_back`.
 
-        Who had them before may still be writing: they are his then, and the image gets others. Raises BlocksExhausted
+        Who had them before may still be writing: it keeps them, and the image gets others. Raises BlocksExhausted
         when there are none.
         """
         if earlier := self._loans.get((sequence, index)):
